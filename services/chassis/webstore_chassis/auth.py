@@ -1,0 +1,197 @@
+"""Who calls: the `Customer-ID` header in a trusted network, or an OpenID Connect bearer token (RFC 6750, RFC 7519)."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import httpx
+import jwt
+from fastapi import Depends, Header
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from webstore_chassis import context
+from webstore_chassis.problems import Forbidden, Unauthorized, Unavailable
+from webstore_chassis.settings import Settings
+
+STAFF = "staff"
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_KEYS_FRESH_SECONDS = 300
+_KEYS_RETRY_SECONDS = 10
+
+CustomerId = Annotated[
+    str,
+    Header(
+        alias="Customer-ID",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{0,127}$",
+        description="The customer who calls. Believed in header mode, and from the store's own services.",
+        examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"],
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, and what it may do.
+
+    Args:
+        customer_id: None for a caller that is no customer.
+        staff: may edit products and see customers.
+    """
+
+    customer_id: str | None
+    staff: bool
+
+
+
+
+@dataclass(frozen=True)
+class Auth:
+    """The dependencies that routes declare.
+
+    Args:
+        caller: anybody who may call at all.
+        customer: a customer, who acts on its own: its id.
+        staff: somebody who may edit products and see customers.
+        internal: another service of the store.
+    """
+
+    caller: Callable[..., Awaitable[Principal]]
+    customer: Callable[..., Awaitable[str]]
+    staff: Callable[..., Awaitable[Principal]]
+    internal: Callable[..., Awaitable[None]]
+
+
+def auth(settings: Settings) -> Auth:
+    """The dependencies for the mode that is set."""
+    return _oidc(settings, Issuer(settings)) if settings.auth_mode == "oidc" else _header(settings)
+
+
+_bearer = HTTPBearer(auto_error=False, description="A JWT of the issuer")
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _is_internal(settings: Settings, credentials: HTTPAuthorizationCredentials | None) -> bool:
+    token = settings.internal_token
+    return (
+        token is not None
+        and credentials is not None
+        and hmac.compare_digest(credentials.credentials.encode(), token.get_secret_value().encode())
+    )
+
+
+def _internal(settings: Settings) -> Callable[..., Awaitable[None]]:
+    async def internal(credentials: Bearer) -> None:
+        if settings.internal_token is not None and not _is_internal(settings, credentials):
+            raise Unauthorized("This path is for the store's own services.")
+
+    return internal
+
+
+def _header(settings: Settings) -> Auth:
+    async def anybody() -> Principal:
+        return Principal(None, staff=True)
+
+    async def customer(customer_id: CustomerId) -> str:
+        context.actor.set(customer_id)
+        return customer_id
+
+    return Auth(anybody, customer, anybody, _internal(settings))
+
+
+def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
+    async def caller(credentials: Bearer, customer_id: Annotated[str | None, CustomerId] = None) -> Principal:
+        if credentials is None:
+            raise Unauthorized("Send a bearer token of the store's issuer in the Authorization header.")
+        if _is_internal(settings, credentials):
+            principal = Principal(customer_id, staff=True)
+        else:
+            principal = await issuer.verify(credentials.credentials)
+        context.actor.set(principal.customer_id)
+        return principal
+
+    async def customer(principal: Annotated[Principal, Depends(caller)]) -> str:
+        if principal.customer_id is None:
+            raise Unauthorized("The token names no subject, so there is no customer to act for.")
+        return principal.customer_id
+
+    async def staff(principal: Annotated[Principal, Depends(caller)]) -> Principal:
+        if not principal.staff:
+            raise Forbidden(f"This needs the role {STAFF}.")
+        return principal
+
+    return Auth(caller, customer, staff, _internal(settings))
+
+
+class Issuer:
+    """Verifies tokens with the issuer's published keys, which it fetches when needed and keeps for five minutes.
+
+    OpenID Connect Discovery 1.0 tells where the keys (RFC 7517) are. A key id that is not known makes it look again, as keys are
+    rotated, but not more often than every ten seconds; while the issuer is away the last keys stay good.
+
+    Args:
+        transport: what carries the requests, where that is not the network.
+    """
+
+    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._issuer = str(settings.auth_issuer)
+        self._audience = str(settings.auth_audience)
+        self._roles_claim = settings.auth_roles_claim.split(".")
+        self._transport = transport
+        self._keys: Mapping[str, jwt.PyJWK] = {}
+        self._fetched = self._tried = -float("inf")
+
+    async def verify(self, token: str) -> Principal:
+        """Who a token speaks for.
+
+        Raises:
+            Unauthorized: it is not a valid token of the issuer for this audience.
+            Unavailable: the issuer's keys cannot be had.
+        """
+        try:
+            key = await self._key(str(jwt.get_unverified_header(token).get("kid", "")))
+            claims = jwt.decode(
+                token,
+                key.key,
+                algorithms=[key.algorithm_name] if key.algorithm_name in _ALGORITHMS else [],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=30,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthorized(f"The bearer token is not valid: {error}") from None
+        subject = claims.get("sub")
+        return Principal(subject if isinstance(subject, str) and subject else None, staff=STAFF in self._roles(claims))
+
+    async def _key(self, key_id: str) -> jwt.PyJWK:
+        now = time.monotonic()
+        stale = now - self._fetched > _KEYS_FRESH_SECONDS or key_id not in self._keys
+        if stale and now - self._tried > _KEYS_RETRY_SECONDS:
+            self._tried = now
+            await self._fetch()
+        if not self._keys:
+            raise Unavailable("The issuer's keys cannot be fetched, so no token can be checked. Try again shortly.",
+                              retry_after=_KEYS_RETRY_SECONDS)  # fmt: skip
+        if key_id not in self._keys:
+            raise jwt.InvalidKeyError("its key is not one of the issuer's")
+        return self._keys[key_id]
+
+    async def _fetch(self) -> None:
+        try:
+            async with httpx.AsyncClient(transport=self._transport, timeout=3, trust_env=False) as client:
+                discovery = await client.get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+                keys = await client.get(discovery.raise_for_status().json()["jwks_uri"])
+                keys.raise_for_status()
+            key_set = jwt.PyJWKSet.from_dict(keys.json())
+        except (httpx.HTTPError, ValueError, KeyError, jwt.PyJWTError):
+            return  # the keys at hand stay good; `_key` says so if there are none
+        self._keys = {str(key.key_id): key for key in key_set.keys}
+        self._fetched = time.monotonic()
+
+    def _roles(self, claims: Mapping[str, Any]) -> list[str]:
+        value: Any = claims
+        for part in self._roles_claim:
+            value = value.get(part, {}) if isinstance(value, Mapping) else {}
+        return list(map(str, value)) if isinstance(value, list) else str(value).split() if isinstance(value, str) else []

@@ -1,0 +1,149 @@
+"""The idempotent consumer: events in, effects once; what cannot be handled goes to the dead-letter topic, with the reason."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from opentelemetry.trace import SpanKind
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from webstore_chassis import context, telemetry
+from webstore_chassis.events import Event
+from webstore_chassis.metrics import CONSUMED, CONSUMER_LAG, DEAD_LETTERS
+from webstore_chassis.problems import Unavailable, is_outage
+from webstore_chassis.transport import Message, Transport
+
+log = logging.getLogger(__name__)
+
+# For the services' migrations.
+INBOX_SCHEMA_1 = """
+CREATE TABLE inbox (
+    event_id text PRIMARY KEY,
+    received_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX inbox_received_at ON inbox (received_at);
+"""
+_RECEIVE = text("""
+INSERT INTO inbox (event_id) SELECT DISTINCT unnest(CAST(:ids AS text[])) ON CONFLICT DO NOTHING RETURNING event_id
+""")
+# Well above the time for which a topic keeps what could come again.
+_FORGET = text("DELETE FROM inbox WHERE received_at < now() - interval '30 days'")
+
+Handler = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+async def unseen(connection: AsyncConnection, events: Sequence[Event]) -> list[Event]:
+    """The events not handled before, each once; they count as handled once the caller's transaction is committed."""
+    new = set((await connection.execute(_RECEIVE, {"ids": [event.id for event in events]})).scalars())
+    fresh = []
+    for event in events:
+        if event.id in new:
+            new.remove(event.id)
+            fresh.append(event)
+    return fresh
+
+
+async def forget_old(connection: AsyncConnection) -> None:
+    """Removes from the inbox what can no longer come again."""
+    await connection.execute(_FORGET)
+
+
+class Consumer:
+    """Feeds a service's handler from topics.
+
+    Args:
+        group: the consumer group, and the service's name in figures.
+        handler: has the effects of the events it is given, in one transaction with the note that it has seen them. It must expect
+            any of them to come again. It is given several at once where several wait.
+    """
+
+    def __init__(self, group: str, topics: Sequence[str], handler: Handler, transport: Transport) -> None:
+        self.group = group
+        self.topics = topics
+        self._handler = handler
+        self._transport = transport
+
+    async def run(self) -> None:
+        """Consumes for ever.
+
+        Raises:
+            Exception: the transport failed; begin again.
+        """
+        await self._transport.consume(self.group, self.topics, self.deliver)
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Returns when each message has had its effect, or is a dead letter."""
+        context.service.set(self.group)
+        events: list[tuple[Message, Event]] = []
+        for message in messages:
+            try:
+                events.append((message, _event(message)))
+            except (ValueError, KeyError, TypeError) as error:
+                await self._bury(message, f"not an event: {type(error).__name__}: {error}")
+        if telemetry.enabled():  # each in its own trace
+            for pair in events:
+                await self._attempt([pair])
+        elif events:
+            await self._attempt(events)
+        for message in messages:
+            CONSUMED.labels(self.group, message.topic).inc()
+        if events and (recorded := events[-1][1].recorded_at):
+            CONSUMER_LAG.labels(self.group).set((datetime.now(UTC) - recorded).total_seconds())
+
+    async def _attempt(self, events: Sequence[tuple[Message, Event]]) -> None:
+        pause = 0.05
+        while True:
+            try:
+                return await self._handle(events)
+            except Exception as error:
+                if is_outage(error) or isinstance(error, Unavailable):
+                    log.warning("%d events wait: %s", len(events), error)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 5.0)
+                    continue
+                if len(events) == 1:
+                    log.exception("event %s cannot be handled", events[0][1].id)
+                    return await self._bury(events[0][0], f"{type(error).__name__}: {error}")
+            # One of them is bad; the others shall not suffer for it.
+            for pair in events:
+                await self._attempt([pair])
+            return None
+
+    async def _handle(self, events: Sequence[tuple[Message, Event]]) -> None:
+        message, first = events[0]
+        request_token = context.request_id.set(first.id)
+        actor_token = context.actor.set(first.metadata.get("actor"))
+        try:
+            attributes = {"messaging__system": "kafka", "messaging__destination__name": message.topic}
+            if telemetry.enabled():
+                with telemetry.span(f"process {message.topic}", SpanKind.CONSUMER, message.headers, **attributes):
+                    await self._handler([event for _, event in events])
+            else:
+                await self._handler([event for _, event in events])
+        finally:
+            context.actor.reset(actor_token)
+            context.request_id.reset(request_token)
+
+    async def _bury(self, message: Message, reason: str) -> None:
+        DEAD_LETTERS.labels(self.group, message.topic).inc()
+        log.error("dead letter: %s %s: %s", message.topic, message.headers.get("event-id"), reason)
+        await self._transport.publish([message.dead(self.group, reason[:1000])])
+
+
+def _event(message: Message) -> Event:
+    headers = message.headers
+    value = json.loads(message.value)
+    if not isinstance(value, dict):
+        raise TypeError("the value is not a JSON object")
+    recorded = headers.get("recorded-at")
+    return Event(
+        message.key,
+        int(headers["version"]),
+        headers["type"],
+        value,
+        headers,
+        datetime.fromisoformat(recorded) if recorded else None,
+    )

@@ -1,0 +1,109 @@
+"""A service's PostgreSQL: connections (SQLAlchemy Core on psycopg) and migrations (Alembic, one history a service)."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from webstore_chassis.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MIGRATION_LOCK = 0x5EED
+# Work that a dead client left open must not hold locks, or keep the relay waiting (see `journal`), for ever.
+_SESSION = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+
+
+class DatabaseError(Exception):
+    """The database cannot be used at the start; the message says why, and what to do."""
+
+
+class Database:
+    """The database of one service.
+
+    Args:
+        settings: where it is.
+        migrations: folder with the service's Alembic versions.
+        application: how its sessions call themselves in pg_stat_activity.
+    """
+
+    def __init__(self, settings: Settings, migrations: Path, application: str) -> None:
+        self.url: URL = settings.sqlalchemy_url()
+        self.engine: AsyncEngine = create_async_engine(
+            self.url,
+            pool_size=settings.database_pool_size,
+            max_overflow=0,
+            pool_timeout=5,
+            connect_args={"connect_timeout": 3, "application_name": application, "options": _SESSION},
+        )
+        # One statement needs no transaction around it: half the round trips.
+        self.autocommit: AsyncEngine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._alembic = Config()
+        self._alembic.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        self._alembic.set_main_option("path_separator", "newline")
+        self._alembic.set_main_option("version_locations", str(migrations))
+        self._head = ScriptDirectory.from_config(self._alembic).get_current_head()
+
+    async def migrate(self) -> None:
+        """Brings the schema to the newest version. Several replicas may do so at once: one migrates, the others wait.
+
+        Raises:
+            DatabaseError: the database cannot be reached, or refuses.
+        """
+        try:
+            await asyncio.to_thread(self._migrate)
+        except OperationalError as error:
+            raise DatabaseError(
+                f"The database {_where(self.url)} cannot be used: {str(error.orig).strip().splitlines()[0]}. "
+                "Is it running, and are WEBSTORE_DATABASE_URL and WEBSTORE_DATABASE_PASSWORD right?"
+            ) from None
+
+    def _migrate(self) -> None:
+        engine = create_engine(self.url, connect_args={"connect_timeout": 5})
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+                connection.commit()
+                self._alembic.attributes["connection"] = connection
+                command.upgrade(self._alembic, "head")
+                connection.commit()
+        finally:
+            engine.dispose()  # which ends the session, and with it the lock
+
+    async def ready(self) -> str | None:
+        """None if the database answers and its schema is the newest; else why not, in words."""
+        try:
+            async with asyncio.timeout(2), self.autocommit.connect() as connection:
+                versions = set((await connection.execute(text("SELECT version_num FROM alembic_version"))).scalars())
+        except TimeoutError:
+            return "the database does not answer within 2 s"
+        except DBAPIError as error:
+            return f"the database cannot be used: {type(error.orig).__name__}"
+        return None if versions == {self._head} else "the database's schema is not the newest: run the migrate command"
+
+    async def connect_raw(self) -> "psycopg.AsyncConnection[tuple[object, ...]]":
+        """A connection outside the pool, for what needs a session of its own (LISTEN, session locks)."""
+        dsn = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=3)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self.engine.dispose()
+
+
+async def unlimited(connection: AsyncConnection) -> None:
+    """Lets this transaction's statements run for as long as they need."""
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def _where(url: URL) -> str:
+    return make_url(url).set(password=None, drivername="postgresql").render_as_string()

@@ -1,0 +1,149 @@
+"""The command line of a service: `serve`, `migrate`, and what the service adds."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from webstore_chassis import context, logs, settings as settings_module, telemetry
+from webstore_chassis.database import Database, DatabaseError
+from webstore_chassis.settings import PREFIX, Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+Command = tuple[str, Callable[[AnySettings], Awaitable[None]]]
+
+
+def run(
+    name: str,
+    summary: str,
+    model: type[AnySettings],
+    build: Callable[[AnySettings], FastAPI],
+    database: Callable[[AnySettings], Database],
+    commands: Mapping[str, Command[AnySettings]] | None = None,
+) -> None:
+    """Runs one service's program.
+
+    Args:
+        model: its settings.
+        build: makes its application.
+        database: opens its database.
+        commands: further verbs, each with a line of help and what it does.
+    """
+    commands = commands or {}
+    arguments = _parser(name, summary, model, commands).parse_args()
+    try:
+        settings = settings_module.load(model)
+        context.service.set(name)
+        logs.configure(settings)
+        if arguments.command == "migrate":
+            asyncio.run(_migrate(database(settings)))
+        elif arguments.command in commands:
+            asyncio.run(commands[arguments.command][1](settings))  # type: ignore[arg-type]
+        else:
+            _serve(name, settings, build)
+    except (SettingsError, DatabaseError, ListenError) as error:
+        sys.exit(f"webstore-{name}: {error}")
+
+
+def _serve(name: str, settings: AnySettings, build: Callable[[AnySettings], FastAPI]) -> None:
+    if not settings.kafka_bootstrap_servers:
+        raise SettingsError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not set: expected host:port of a Kafka broker.")
+    telemetry.configure(name)
+    app = build(settings)
+    uvloop.run(_live(app, settings))
+
+
+async def _live(app: FastAPI, settings: Settings) -> None:
+    async with app.router.lifespan_context(app):
+        await listen(app, settings)
+
+
+class ListenError(Exception):
+    """The port cannot be had; the message says what to do."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `listen`: uvicorn raises them again once it has stopped, which would cut the rest of the stop short."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], None] | None = None) -> None:
+    """Answers requests until SIGTERM or SIGINT, then finishes those in flight and returns.
+
+    Args:
+        started: called with the port once requests are answered.
+
+    Raises:
+        ListenError: the port cannot be had.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.shutdown_seconds),
+        timeout_keep_alive=75,  # longer than a gateway keeps its idle connections, so that it is the one to close them
+    )
+    try:
+        listener = socket.create_server((settings.host, settings.port), backlog=2048)
+    except OSError as error:
+        raise ListenError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Is another program using it? "
+            f"{PREFIX}PORT chooses another port."
+        ) from None
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, partial(setattr, server, "should_exit", True))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if started:
+        started(listener.getsockname()[1])
+    await serving
+
+
+async def _migrate(database: Database) -> None:
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
+    log.info("the schema is the newest")
+
+
+def _parser(
+    name: str, summary: str, model: type[Settings], commands: Mapping[str, Command[AnySettings]]
+) -> argparse.ArgumentParser:
+    rows = settings_module.table([model])
+    width = max(len(variable) for variable, _, _ in rows)
+    lines = [f"  {variable:{width}}  {meaning}{f' [{default}]' if default else ''}" for variable, default, meaning in rows]
+    parser = argparse.ArgumentParser(
+        prog=f"webstore-{name}",
+        description=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="settings (environment variables) [default]:\n" + "\n".join(lines),
+    )
+    verbs = parser.add_subparsers(dest="command", metavar="command")
+    verbs.add_parser("serve", help="answer requests (this is what no command does)")
+    verbs.add_parser("migrate", help="bring the database's schema up to date, and end")
+    for verb, (help_text, _) in commands.items():
+        verbs.add_parser(verb, help=help_text)
+    return parser

@@ -1,0 +1,122 @@
+"""The relay: publishes the journal in its order, one at a time a service, woken by an append, at least once."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+
+from opentelemetry.trace import SpanKind
+from psycopg import AsyncConnection
+from sqlalchemy import text
+
+from webstore_chassis import telemetry
+from webstore_chassis.database import Database
+from webstore_chassis.events import Cursor, Event
+from webstore_chassis.journal import Journal
+from webstore_chassis.metrics import BACKLOG, PUBLISHED
+from webstore_chassis.transport import Message, Transport
+
+log = logging.getLogger(__name__)
+
+_LOCK = 0x4E1A7
+_POLL_SECONDS = 1.0
+_BATCH = 500
+_PLACE = text("SELECT xid::text AS xid, position FROM relay")
+# Only forwards: a relay that lost its lock without knowing it cannot send its successor back.
+_ADVANCE = text("""
+UPDATE relay SET xid = CAST(CAST(:xid AS text) AS xid8), position = :position
+WHERE (xid, position) < (CAST(CAST(:xid AS text) AS xid8), :position)
+""")
+
+
+class Relay:
+    """Publishes one service's journal.
+
+    Args:
+        topics: event type → topic; a type without one stays inside.
+    """
+
+    def __init__(self, service: str, database: Database, journal: Journal, topics: Mapping[str, str], transport: Transport):
+        self._service = service
+        self._database = database
+        self._journal = journal
+        self._topics = topics
+        self._transport = transport
+
+    async def run(self) -> None:
+        """Relays for ever, or stands by while another replica does.
+
+        Raises:
+            Exception: the database or the transport failed; begin again.
+        """
+        async with await self._database.connect_raw() as connection, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._measure())
+            await self._stand_by(connection)
+            await connection.execute("LISTEN journal")
+            tasks.create_task(self._wake(connection))
+            await self._publish_all()
+
+    async def _stand_by(self, connection: AsyncConnection[tuple[object, ...]]) -> None:
+        """Waits for the session lock that one replica holds, and wakes that one when this process has appended.
+
+        The lock is asked for again and again: a statement that waits for it would keep a snapshot, and so VACUUM, waiting too.
+        """
+        while True:
+            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
+            if await cursor.fetchone() == (True,):
+                return
+            if await self._appended():
+                self._journal.appended.clear()
+                await connection.execute("NOTIFY journal")
+
+    async def _wake(self, connection: AsyncConnection[tuple[object, ...]]) -> None:
+        async for _ in connection.notifies():
+            self._journal.appended.set()
+
+    async def _publish_all(self) -> None:
+        async with self._database.autocommit.connect() as connection:
+            row = (await connection.execute(_PLACE)).one()
+        place = Cursor(int(row.xid), row.position)
+        log.info("relaying from %s", place)
+        while True:
+            self._journal.appended.clear()
+            page = await self._journal.read(place, _BATCH)
+            if page.events:
+                await self._publish(page.events)
+                place = page.cursor
+                async with self._database.autocommit.connect() as connection:
+                    await connection.execute(_ADVANCE, {"xid": str(place.xid), "position": place.position})
+            elif page.unsettled:
+                # Nothing tells when a transaction in flight, perhaps of another database of this server, ends.
+                await asyncio.sleep(0.002)
+            else:
+                await self._appended()
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        messages = [self._message(event) for event in events if event.type in self._topics]
+        if messages:
+            await self._transport.publish(messages)
+            PUBLISHED.labels(self._service).inc(len(messages))
+
+    def _message(self, event: Event) -> Message:
+        topic = self._topics[event.type]
+        headers = {"event-id": event.id, "type": event.type, "version": str(event.version), **event.metadata}
+        if event.recorded_at:
+            headers["recorded-at"] = event.recorded_at.isoformat()
+        if telemetry.enabled():
+            with telemetry.span(f"send {topic}", SpanKind.PRODUCER, headers, messaging__destination__name=topic):
+                headers |= telemetry.inject()
+        value = {**event.data, "version": event.version, "eventId": event.id}
+        return Message(topic, event.stream, json.dumps(value).encode(), headers)
+
+    async def _appended(self) -> bool:
+        try:
+            async with asyncio.timeout(_POLL_SECONDS):
+                return await self._journal.appended.wait()
+        except TimeoutError:
+            return False
+
+    async def _measure(self) -> None:
+        while True:
+            BACKLOG.labels(self._service).set(await self._journal.backlog())
+            await asyncio.sleep(5)

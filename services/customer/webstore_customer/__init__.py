@@ -1,0 +1,1 @@
+"""WebStore's customers, and the e-mails that tell them of their orders."""

@@ -1,0 +1,1 @@
+"""The whole WebStore in one process, on a PostgreSQL of its own."""

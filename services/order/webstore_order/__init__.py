@@ -1,0 +1,1 @@
+"""WebStore's orders, from the checkout to being placed."""

@@ -1,0 +1,1 @@
+"""WebStore's products, their stock, and the reservations of orders."""

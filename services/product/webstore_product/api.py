@@ -1,0 +1,166 @@
+"""The product service's HTTP: the contract's paths below /product, and what other services ask."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import Field
+
+from webstore_chassis.auth import Auth
+from webstore_chassis.problems import Conflict, Forbidden, NotFound, Unauthorized, responses
+from webstore_chassis.schemas import Line, Money, Name, ProductNumber, Schema, StockQuantity, Text
+from webstore_product.domain import OutOfStock
+from webstore_product.store import NewProduct, NumberTaken, Product, Store
+
+
+class Stock(Schema):
+    """How much can still be sold."""
+
+    quantity: StockQuantity
+
+
+class ProductInput(Schema):
+    """What a caller says of a product."""
+
+    product_number: ProductNumber
+    name: Annotated[Name, Field(examples=["laptop"])]
+    description: Annotated[Text, Field(examples=["15 inches"])] = ""
+    price: Money
+    stock: Stock
+
+    def row(self) -> NewProduct:
+        """As the store takes it."""
+        return NewProduct(
+            product_number=self.product_number,
+            name=self.name,
+            description=self.description,
+            price=self.price,
+            stock=self.stock.quantity,
+        )
+
+
+class ProductOutput(Schema):
+    """A product."""
+
+    id: UUID
+    product_number: str
+    name: str
+    description: str
+    price: Money
+    stock: Stock
+
+
+class Products(Schema):
+    """All products."""
+
+    products: list[ProductOutput]
+
+
+class Reservation(Schema):
+    """What an attempt to place an order wants set aside."""
+
+    attempt: int = Field(ge=0)
+    lines: list[Line] = Field(min_length=1)
+
+
+ProductId = Annotated[str, Path(max_length=100, description="A product's id", examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"])]
+
+
+def routes(store: Store, auth: Auth) -> APIRouter:
+    """The service's routes."""
+    router = APIRouter(tags=["product"])
+    staff = [Depends(auth.staff)]
+
+    @router.get("/product", response_model=Products, responses=responses())
+    async def list_products() -> dict[str, Sequence[Product]]:
+        """All products, by number."""
+        return {"products": await store.list()}
+
+    @router.post(
+        "/product",
+        status_code=201,
+        response_model=ProductOutput,
+        dependencies=staff,
+        responses=responses(Conflict, Unauthorized, Forbidden),
+    )
+    async def create_product(product: ProductInput) -> Product:
+        """Adds a product. Its number must be new."""
+        try:
+            product_id = await store.create(product.row())
+        except NumberTaken:
+            raise _taken(product.product_number) from None
+        return _output(product_id, product)
+
+    @router.post(
+        "/product/{product_id}",
+        status_code=201,
+        response_model=ProductOutput,
+        dependencies=staff,
+        responses=responses(NotFound, Conflict, Unauthorized, Forbidden),
+    )
+    async def update_product(product_id: ProductId, product: ProductInput) -> Product:
+        """Replaces all that is said of a product. The stock becomes what can still be sold: reservations are not in it."""
+        try:
+            updated = await store.update(_known(product_id), product.row())
+        except NumberTaken:
+            raise _taken(product.product_number) from None
+        if updated is None:
+            raise _unknown(product_id)
+        return updated
+
+    @router.get("/product/{product_number}", response_model=int, responses=responses(NotFound))
+    async def stock_of_product(product_number: Annotated[str, Path(max_length=100, examples=["001"])]) -> int:
+        """How much of a product can still be sold."""
+        quantity = await store.stock(product_number) if "\x00" not in product_number else None
+        if quantity is None:
+            raise NotFound(f"There is no product with the number {product_number}. GET /product lists them all.")
+        return quantity
+
+    @router.delete("/product/{product_id}", dependencies=staff, responses=responses(NotFound, Unauthorized, Forbidden))
+    async def delete_product(product_id: ProductId) -> None:
+        """Takes a product out of the store. Orders that have it keep their lines; carts that have it cannot be placed."""
+        if not await store.delete(_known(product_id)):
+            raise _unknown(product_id)
+
+    internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=[Depends(auth.internal)])
+
+    @internal.put("/reservations/{order_id}")
+    async def reserve(order_id: UUID, reservation: Reservation) -> None:
+        lines = [(line.product_number, line.quantity) for line in reservation.lines]
+        try:
+            await store.reserve(order_id, reservation.attempt, lines)
+        except OutOfStock as error:
+            short = [{"productNumber": s.product_number, "wanted": s.wanted, "inStock": s.in_stock} for s in error.shortages]
+            raise Conflict(f"{error}.", shortages=short) from None
+
+    router.include_router(internal)
+    return router
+
+
+def _output(product_id: UUID, product: ProductInput) -> Product:
+    row = product.row()
+    return Product(
+        id=product_id,
+        product_number=row["product_number"],
+        name=row["name"],
+        description=row["description"],
+        price=row["price"],
+        stock={"quantity": row["stock"]},
+    )
+
+
+def _known(product_id: str) -> UUID:
+    """What is no id at all is no product's id either."""
+    try:
+        return UUID(product_id)
+    except ValueError:
+        raise _unknown(product_id) from None
+
+
+def _unknown(product_id: str) -> NotFound:
+    return NotFound(f"There is no product with the id {product_id}. GET /product lists them all.")
+
+
+def _taken(number: str) -> Conflict:
+    return Conflict(f"There is a product with the number {number} already. Update that one, or choose another number.")

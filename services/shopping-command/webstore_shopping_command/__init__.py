@@ -1,0 +1,1 @@
+"""WebStore's carts, written: event-sourced commands."""

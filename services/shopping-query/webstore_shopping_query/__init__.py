@@ -1,0 +1,1 @@
+"""WebStore's carts, read: the read model and the checkout."""
