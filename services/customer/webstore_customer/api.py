@@ -73,7 +73,7 @@ def routes(store: Store, auth: Auth) -> APIRouter:
     @router.get("/customer", response_model=Customers, dependencies=[Depends(auth.staff)])
     async def list_customers() -> dict[str, Sequence[Customer]]:
         """All customers, oldest first."""
-        return {"customers": await store.list()}
+        return {"customers": await store.all()}
 
     @router.post("/customer", status_code=201, response_model=CustomerOutput, responses=responses(Conflict))
     async def create_customer(customer: CustomerInput, caller: Caller) -> Customer:

@@ -80,7 +80,7 @@ class Store:
         self._database = database
         self._list = Coalescer(self._list_once)
 
-    async def list(self) -> Sequence[Customer]:
+    async def all(self) -> Sequence[Customer]:
         """All customers, oldest first."""
         return await self._list(None)
 

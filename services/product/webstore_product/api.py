@@ -75,7 +75,7 @@ def routes(store: Store, auth: Auth) -> APIRouter:
     @router.get("/product", response_model=Products, responses=responses())
     async def list_products() -> dict[str, Sequence[Product]]:
         """All products, by number."""
-        return {"products": await store.list()}
+        return {"products": await store.all()}
 
     @router.post(
         "/product",

@@ -92,7 +92,7 @@ class Store:
         self._stock = Coalescer(self._stock_of)
         self._create = Coalescer(self._create_all)
 
-    async def list(self) -> Sequence[Product]:
+    async def all(self) -> Sequence[Product]:
         """All products, by number."""
         return await self._list(None)
 

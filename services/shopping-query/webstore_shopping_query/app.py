@@ -1,0 +1,73 @@
+"""The shopping-query service: its settings, and how its parts are put together."""
+
+from functools import partial
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import Field
+
+from webstore_chassis import main as program
+from webstore_chassis.auth import auth
+from webstore_chassis.client import Downstream
+from webstore_chassis.consumer import Consumer
+from webstore_chassis.database import Database
+from webstore_chassis.journal import Journal
+from webstore_chassis.relay import Relay
+from webstore_chassis.service import Surroundings, application, every
+from webstore_chassis.settings import Settings
+from webstore_shopping_query.api import routes
+from webstore_shopping_query.checkout import Checkouts
+from webstore_shopping_query.command import ShoppingCommand
+from webstore_shopping_query.events import CONSUMES, PUBLISHES, project
+from webstore_shopping_query.store import Store
+
+NAME = "shopping-query"
+SUMMARY = "Carts, read, and the checkout."
+
+
+class ShoppingQuerySettings(Settings):
+    """What the shopping-query service can be told."""
+
+    order_url: str = Field("http://order:8080", description="Where the order service is")
+    shopping_command_url: str = Field("http://shopping-command:8080", description="Where the shopping-command service is")
+
+
+def database(settings: Settings) -> Database:
+    """The service's database."""
+    return Database(settings, Path(__file__).parent / "migrations", NAME)
+
+
+def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = None) -> FastAPI:
+    """The service's application."""
+    surroundings = surroundings or Surroundings()
+    own = database(settings)
+    journal = Journal(own)
+    store = Store(own, journal)
+    transport = surroundings.transport_for(settings, NAME, [*PUBLISHES.values(), *CONSUMES])
+
+    def downstream(name: str, url: str) -> Downstream:
+        return Downstream(NAME, name, url, settings, surroundings.http.get(url))
+
+    order = downstream("order", settings.order_url)
+    shopping_command = downstream("shopping-command", settings.shopping_command_url)
+    command = ShoppingCommand(store, shopping_command)
+    checkouts = Checkouts(store, command, order)
+    sweep = partial(checkouts.finish_left_behind, settings.sweep_age_seconds)
+    return application(
+        NAME,
+        SUMMARY,
+        settings,
+        own,
+        [routes(store, checkouts, auth(settings))],
+        background={
+            "relay": Relay(NAME, own, journal, PUBLISHES, transport).run,
+            "projection": Consumer(NAME, CONSUMES, project(store, command), transport).run,
+            "finishing of checkouts left behind": every(settings.sweep_seconds, sweep),
+        },
+        closing=[order.close, shopping_command.close, transport.close],
+    )
+
+
+def main() -> None:
+    """The program `webstore-shopping-query`."""
+    program.run(NAME, SUMMARY, ShoppingQuerySettings, build, database)

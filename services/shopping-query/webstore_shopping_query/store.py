@@ -1,0 +1,263 @@
+"""The read model and the checkouts in PostgreSQL.
+
+The read model's tables are in the schema `read_model`, and a rebuilt one is made in another, so that it can take the place by renaming.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from webstore_chassis.coalesce import Coalescer
+from webstore_chassis.database import Database
+from webstore_chassis.events import Event
+from webstore_chassis.journal import Journal
+from webstore_shopping_query.domain import Effects, cart_id, effects, following
+
+LIVE = "read_model"
+
+READ_MODEL_1 = """
+CREATE SCHEMA {schema};
+CREATE TABLE {schema}.cart (
+    stream text PRIMARY KEY,
+    id uuid NOT NULL,
+    customer_id text NOT NULL,
+    cart_number text NOT NULL,
+    version integer NOT NULL
+);
+CREATE INDEX ON {schema}.cart (customer_id);
+CREATE TABLE {schema}.cart_entry (
+    stream text NOT NULL,
+    version integer NOT NULL,
+    product_number text NOT NULL,
+    quantity integer NOT NULL,
+    PRIMARY KEY (stream, version)
+);
+"""
+
+
+class Cart(TypedDict):
+    """A cart, as the API shows it."""
+
+    id: UUID
+    cart_number: str
+    customer_id: str
+    cart_lines: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout that was begun: the cart's lines as of a version, to be ordered once."""
+
+    stream: str
+    cart_version: int
+    customer_id: str
+    cart_number: str
+    lines: list[dict[str, Any]]
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of its order."""
+        return f"{self.stream}@{self.cart_version}"
+
+
+class EmptyCart(Exception):
+    """There is nothing in the cart to order.
+
+    Args:
+        order_id: the order that the cart's last checkout made, if there was one.
+    """
+
+    def __init__(self, order_id: str | None) -> None:
+        super().__init__(order_id)
+        self.order_id = order_id
+
+
+_LINES = """
+coalesce((SELECT jsonb_agg(jsonb_build_object('productNumber', product_number, 'quantity', quantity) ORDER BY first)
+          FROM (SELECT product_number, sum(quantity) AS quantity, min(version) AS first
+                FROM read_model.cart_entry WHERE cart_entry.stream = cart.stream GROUP BY product_number) AS line), '[]')
+"""
+_CARTS = text(f"""
+SELECT id, cart_number, customer_id, {_LINES} AS cart_lines
+FROM read_model.cart WHERE customer_id = ANY(:customer_ids) ORDER BY cart_number
+""")
+_VERSION = text("SELECT version FROM read_model.cart WHERE stream = :stream")
+_LOCK = text("SELECT version FROM read_model.cart WHERE stream = :stream FOR UPDATE")
+_LOCKED_LINES = text(f"SELECT {_LINES} FROM read_model.cart WHERE stream = :stream")
+_UNFINISHED = text("SELECT * FROM checkout WHERE stream = :stream AND order_id IS NULL")
+_LAST_ORDER = text("SELECT order_id FROM checkout WHERE stream = :stream ORDER BY cart_version DESC LIMIT 1")
+_BEGIN = text("""
+INSERT INTO checkout (stream, cart_version, customer_id, cart_number, lines)
+VALUES (:stream, :cart_version, :customer_id, :cart_number, CAST(:lines AS jsonb))
+""")
+_FINISH = text("""
+UPDATE checkout SET order_id = :order_id WHERE stream = :stream AND cart_version = :cart_version AND order_id IS NULL
+RETURNING stream
+""")
+_LEFT_BEHIND = text("""
+SELECT * FROM checkout WHERE order_id IS NULL AND begun_at < now() - make_interval(secs => :age) ORDER BY begun_at LIMIT 100
+""")
+
+
+class ReadModel:
+    """The statements that change a read model, for one schema.
+
+    Args:
+        schema: the one it is in.
+    """
+
+    def __init__(self, schema: str = LIVE) -> None:
+        self._known = self._statement("""
+            INSERT INTO read_model.cart AS cart (stream, id, customer_id, cart_number, version)
+            SELECT stream, id, customer_id, cart_number, 0 FROM unnest(
+                CAST(:streams AS text[]), CAST(:ids AS uuid[]), CAST(:customers AS text[]), CAST(:numbers AS text[])
+            ) AS new (stream, id, customer_id, cart_number) ORDER BY stream
+            ON CONFLICT (stream) DO UPDATE SET version = cart.version RETURNING stream, version
+        """, schema)  # fmt: skip
+        self._enter = self._statement("""
+            INSERT INTO read_model.cart_entry (stream, version, product_number, quantity) SELECT * FROM unnest(
+                CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:products AS text[]), CAST(:quantities AS integer[]))
+        """, schema)  # fmt: skip
+        self._erase = self._statement("""
+            DELETE FROM read_model.cart_entry AS entry USING unnest(
+                CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:products AS text[])
+            ) AS erased (stream, version, product_number)
+            WHERE entry.stream = erased.stream AND entry.version <= erased.version
+              AND (erased.product_number IS NULL OR entry.product_number = erased.product_number)
+        """, schema)  # fmt: skip
+        self._advance = self._statement("""
+            UPDATE read_model.cart SET version = new.version
+            FROM unnest(CAST(:streams AS text[]), CAST(:versions AS integer[])) AS new (stream, version)
+            WHERE cart.stream = new.stream
+        """, schema)  # fmt: skip
+
+    @staticmethod
+    def _statement(sql: str, schema: str) -> TextClause:
+        return text(sql.replace(LIVE, schema))
+
+    async def apply(self, connection: AsyncConnection, events: Sequence[Event]) -> set[str]:
+        """Applies what continues each stream, ignores what it has seen; returns the streams where events are missing in between."""
+        streams = {event.stream: event for event in events}
+        carts = {
+            "streams": list(streams),
+            "ids": [cart_id(stream) for stream in streams],
+            "customers": [event.data["customerId"] for event in streams.values()],
+            "numbers": [event.data["cartNumber"] for event in streams.values()],
+        }
+        known = {row.stream: row.version for row in await connection.execute(self._known, carts)}
+        new, gaps = following(events, known)
+        if new:
+            await self._write(connection, effects(new))
+            versions = {event.stream: event.version for event in new}
+            await connection.execute(self._advance, {"streams": list(versions), "versions": list(versions.values())})
+        return gaps
+
+    async def erase_bought(self, connection: AsyncConnection, checkouts: Sequence[tuple[str, int]]) -> None:
+        """Takes out what checkouts (stream, cart version) bought."""
+        await self._delete(connection, [(stream, version, None) for stream, version in checkouts])
+
+    async def _write(self, connection: AsyncConnection, what: Effects) -> None:
+        if what.entries:
+            parameters = {
+                "streams": [entry.stream for entry in what.entries],
+                "versions": [entry.version for entry in what.entries],
+                "products": [entry.product_number for entry in what.entries],
+                "quantities": [entry.quantity for entry in what.entries],
+            }
+            await connection.execute(self._enter, parameters)
+        if what.erasures:
+            await self._delete(connection, [(e.stream, e.version, e.product_number) for e in what.erasures])
+
+    async def _delete(self, connection: AsyncConnection, erased: Sequence[tuple[str, int, str | None]]) -> None:
+        parameters = {
+            "streams": [stream for stream, _, _ in erased],
+            "versions": [version for _, version, _ in erased],
+            "products": [product for _, _, product in erased],
+        }
+        await connection.execute(self._erase, parameters)
+
+
+class Store:
+    """The queries of the shopping-query service."""
+
+    def __init__(self, database: Database, journal: Journal) -> None:
+        self._database = database
+        self._journal = journal
+        self._model = ReadModel()
+        self._carts_of = Coalescer(self._carts_of_customers)
+
+    async def carts(self, customer_id: str) -> Sequence[Cart]:
+        """A customer's carts, by number."""
+        return await self._carts_of(customer_id)
+
+    async def version(self, stream: str) -> int:
+        """How far the read model has followed a cart; 0 if it does not know it."""
+        async with self._database.autocommit.connect() as connection:
+            return (await connection.execute(_VERSION, {"stream": stream})).scalar_one_or_none() or 0
+
+    async def apply(self, events: Sequence[Event]) -> set[str]:
+        """Applies events to the live read model; returns the streams where some are missing in between."""
+        async with self._database.engine.begin() as connection:
+            return await self._model.apply(connection, events)
+
+    async def begin_checkout(self, stream: str, customer_id: str, cart_number: str) -> Checkout:
+        """Records a checkout of the cart as it is known now; or returns the one that is under way, which has to be finished first.
+
+        Raises:
+            EmptyCart: there is nothing to order.
+        """
+        async with self._database.engine.begin() as connection:
+            version = (await connection.execute(_LOCK, {"stream": stream})).scalar_one()
+            if (row := (await connection.execute(_UNFINISHED, {"stream": stream})).one_or_none()) is not None:
+                return _checkout(row)
+            lines = (await connection.execute(_LOCKED_LINES, {"stream": stream})).scalar_one()
+            if not lines:
+                raise EmptyCart((await connection.execute(_LAST_ORDER, {"stream": stream})).scalar_one_or_none())
+            checkout = Checkout(stream, version, customer_id, cart_number, lines)
+            parameters = {
+                "stream": stream,
+                "cart_version": version,
+                "customer_id": customer_id,
+                "cart_number": cart_number,
+                "lines": json.dumps(lines),
+            }
+            await connection.execute(_BEGIN, parameters)
+        return checkout
+
+    async def finish_checkout(self, checkout: Checkout, order_id: str) -> None:
+        """Notes the order, empties the cart of what was bought, and records `cart-checkout`: all of it, and once."""
+        async with self._database.engine.begin() as connection:
+            await connection.execute(_LOCK, {"stream": checkout.stream})
+            place = {"stream": checkout.stream, "cart_version": checkout.cart_version}
+            if (await connection.execute(_FINISH, {**place, "order_id": order_id})).one_or_none() is None:
+                return
+            await self._model.erase_bought(connection, [(checkout.stream, checkout.cart_version)])
+            data = {
+                "customerId": checkout.customer_id,
+                "cartNumber": checkout.cart_number,
+                "cartVersion": checkout.cart_version,
+                "orderId": order_id,
+            }
+            await self._journal.append_within(connection, [Event(f"checkout/{checkout.key}", 1, "cart-checkout", data)])
+        self._journal.notify()
+
+    async def left_behind(self, age_seconds: float) -> list[Checkout]:
+        """Unfinished checkouts older than this, a hundred at the most."""
+        async with self._database.autocommit.connect() as connection:
+            return [_checkout(row) for row in await connection.execute(_LEFT_BEHIND, {"age": age_seconds})]
+
+    async def _carts_of_customers(self, customer_ids: Sequence[str]) -> Sequence[Sequence[Cart]]:
+        carts: Mapping[str, list[Cart]] = {customer_id: [] for customer_id in customer_ids}
+        async with self._database.autocommit.connect() as connection:
+            for row in (await connection.execute(_CARTS, {"customer_ids": list(carts)})).mappings():
+                carts[row["customer_id"]].append(Cart(**row))  # type: ignore[typeddict-item]
+        return [carts[customer_id] for customer_id in customer_ids]
+
+
+def _checkout(row: Any) -> Checkout:
+    return Checkout(row.stream, row.cart_version, row.customer_id, row.cart_number, row.lines)
