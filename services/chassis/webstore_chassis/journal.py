@@ -43,7 +43,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_order ON journal (xid, position);
 CREATE TABLE relay (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
     xid xid8 NOT NULL DEFAULT '0',
     position bigint NOT NULL DEFAULT 0
 );
