@@ -48,7 +48,9 @@ def test_a_customer_sees_and_acts_on_its_own_orders_only(store: tuple[str, Path]
         assert client.get("/order", headers={"Customer-ID": "eve"}).json() == {"orders": []}
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"orderLines":[{"productNumber":"\\ud800","quantity":1}]}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"orderLines":[{"productNumber":"\\ud800","quantity":1}]}', b"[" * 100_000]
+)
 def test_bad_input_is_refused_with_problem_details(store: tuple[str, Path], body: bytes) -> None:
     headers = {"Customer-ID": "ann", "Content-Type": "application/json"}
     answer = httpx.post(f"{store[0]}/order", content=body, headers=headers)

@@ -44,8 +44,6 @@ class Principal:
     staff: bool
 
 
-
-
 @dataclass(frozen=True)
 class Auth:
     """The dependencies that routes declare.
@@ -127,8 +125,8 @@ def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
 class Issuer:
     """Verifies tokens with the issuer's published keys, which it fetches when needed and keeps for five minutes.
 
-    OpenID Connect Discovery 1.0 tells where the keys (RFC 7517) are. A key id that is not known makes it look again, as keys are
-    rotated, but not more often than every ten seconds; while the issuer is away the last keys stay good.
+    OpenID Connect Discovery 1.0 tells where the keys (RFC 7517) are. A key id that is not known makes it look again,
+    as keys are rotated, but not more often than every ten seconds; while the issuer is away the last keys stay good.
 
     Args:
         transport: what carries the requests, where that is not the network.
@@ -194,4 +192,6 @@ class Issuer:
         value: Any = claims
         for part in self._roles_claim:
             value = value.get(part, {}) if isinstance(value, Mapping) else {}
-        return list(map(str, value)) if isinstance(value, list) else str(value).split() if isinstance(value, str) else []
+        return (
+            list(map(str, value)) if isinstance(value, list) else str(value).split() if isinstance(value, str) else []
+        )

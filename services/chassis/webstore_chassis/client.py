@@ -54,7 +54,12 @@ class Downstream:
     """
 
     def __init__(
-        self, service: str, name: str, base_url: str, settings: Settings, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        service: str,
+        name: str,
+        base_url: str,
+        settings: Settings,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.service, self.name = service, name
         self._deadline = settings.http_deadline_seconds
@@ -81,7 +86,13 @@ class Downstream:
         self._budget = _BUDGET
 
     async def request(
-        self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None, idempotent: bool = True
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        idempotent: bool = True,
     ) -> httpx.Response:
         """Sends a request; an answer below 500 is returned, whatever it says.
 
@@ -116,7 +127,9 @@ class Downstream:
                 return answer
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _guarded(self, method: str, path: str, json: Any, headers: Mapping[str, str], ends: float) -> httpx.Response:
+    async def _guarded(
+        self, method: str, path: str, json: Any, headers: Mapping[str, str], ends: float
+    ) -> httpx.Response:
         # pybreaker lets every call through while it is half open; one is enough to find out.
         trial = self._breaker.current_state != pybreaker.STATE_CLOSED
         if trial and self._trial:

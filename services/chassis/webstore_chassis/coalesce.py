@@ -11,11 +11,12 @@ Result = TypeVar("Result")
 class Coalescer(Generic[Item, Result]):
     """Collects calls while a statement is under way, and serves all of them with the next.
 
-    A call is never served by a statement that began before it: it sees every change committed by then. Alone, a call waits
-    for nobody; under load, the statements grow instead of the queue.
+    A call is never served by a statement that began before it: it sees every change committed by then. Alone, a call
+    waits for nobody; under load, the statements grow instead of the queue.
 
     Args:
-        execute: takes up to `most` items, returns a result for each, in order. What it raises, every caller of that batch gets.
+        execute: takes up to `most` items, returns a result for each, in order. What it raises, every caller of that
+            batch gets.
     """
 
     def __init__(self, execute: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most: int = 100) -> None:

@@ -1,4 +1,6 @@
-"""The idempotent consumer: events in, effects once; what cannot be handled goes to the dead-letter topic, with the reason."""
+"""The idempotent consumer: events in, effects once; what cannot be handled goes to the dead-letter topic, with the
+reason.
+"""
 
 import asyncio
 import json
@@ -56,8 +58,8 @@ class Consumer:
 
     Args:
         group: the consumer group, and the service's name in figures.
-        handler: has the effects of the events it is given, in one transaction with the note that it has seen them. It must expect
-            any of them to come again. It is given several at once where several wait.
+        handler: has the effects of the events it is given, in one transaction with the note that it has seen them.
+            It must expect any of them to come again. It is given several at once where several wait.
     """
 
     def __init__(self, group: str, topics: Sequence[str], handler: Handler, transport: Transport) -> None:

@@ -1,4 +1,6 @@
-"""The outermost layer of a service's HTTP: request ids, one spelling of a path, the body limit, figures, the last catch."""
+"""The outermost layer of a service's HTTP: request ids, one spelling of a path, the body limit, figures, the last
+catch.
+"""
 
 import logging
 import re
@@ -69,10 +71,9 @@ class Edge:
                 seconds = time.perf_counter() - started
                 REQUESTS.labels(self.service, scope["method"], route, status).observe(seconds)
                 if log.isEnabledFor(logging.INFO):
-                    log.info(
-                        "%s %s %d", scope["method"], route, status,
-                        extra={"method": scope["method"], "route": route, "status": status, "ms": round(seconds * 1000, 2)},
-                    )  # fmt: skip
+                    method, ms = scope["method"], round(seconds * 1000, 2)
+                    fields = {"method": method, "route": route, "status": status, "ms": ms}
+                    log.info("%s %s %d", method, route, status, extra=fields)
             context.request_id.reset(request_token)
             context.service.reset(service_token)
 

@@ -1,16 +1,16 @@
 """The journal: one append-only table that is a service's event store and its outbox.
 
-A change and its event are one transaction, so an event exists if and only if its change does. Readers of the whole journal
-(the relay, a rebuild) go by (xid, position), and only below the oldest transaction still in flight:
+A change and its event are one transaction, so an event exists if and only if its change does. Readers of the whole
+journal (the relay, a rebuild) go by (xid, position), and only below the oldest transaction still in flight:
 
 - `position` alone is handed out before the commit, so a later one can be seen first, and a reader that has gone past
   would never see the earlier;
-- `position` above the last one, restricted to finished transactions, still loses events: a transaction that began early may take
-  a *late* position and commit, be read, and a younger one with an *earlier* position commits afterwards.
+- `position` above the last one, restricted to finished transactions, still loses events: a transaction that began
+  early may take a *late* position, commit and be read, and a younger one with an *earlier* position commits afterwards.
 
-In the order of (xid, position), nothing new appears below `pg_snapshot_xmin`, because every transaction there has ended. A stream's
-events keep their order as long as who appends version n+1 saw version n before its own transaction got its xid; `append` does so by
-being that transaction's first statement, or by a row lock taken before.
+In the order of (xid, position), nothing new appears below `pg_snapshot_xmin`, because every transaction there has
+ended. A stream's events keep their order as long as who appends version n+1 saw version n before its own transaction
+got its xid; `append` does so by being that transaction's first statement, or by a row lock taken before.
 """
 
 import asyncio
@@ -50,14 +50,15 @@ CREATE TABLE relay (
 INSERT INTO relay DEFAULT VALUES;
 """
 
-# The xid is taken below the INSERT, that is before the identity hands out a position: a transaction must be known as being
-# in flight before it owns a place that a reader could go past.
+# The xid is taken below the INSERT, that is before the identity hands out a position: a transaction must be known as
+# being in flight before it owns a place that a reader could go past.
 _APPEND = text("""
 WITH own AS MATERIALIZED (SELECT pg_current_xact_id() AS xid)
 INSERT INTO journal (xid, stream, version, type, data, metadata)
 SELECT own.xid, e.stream, e.version, e.type, e.data::jsonb, e.metadata::jsonb
 FROM own, unnest(
-    CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:types AS text[]), CAST(:data AS text[]), CAST(:metadata AS text[])
+    CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:types AS text[]),
+    CAST(:data AS text[]), CAST(:metadata AS text[])
 ) AS e (stream, version, type, data, metadata)
 ON CONFLICT (stream, version) DO NOTHING
 RETURNING stream, version
@@ -73,7 +74,9 @@ FROM journal WHERE (xid, position) > (CAST(CAST(:xid AS text) AS xid8), :positio
 ORDER BY journal.xid, position LIMIT :limit
 """)
 _COUNT = text("SELECT count(*) FROM journal")
-_BACKLOG = text("SELECT count(*) FROM journal, relay WHERE (journal.xid, journal.position) > (relay.xid, relay.position)")
+_BACKLOG = text(
+    "SELECT count(*) FROM journal, relay WHERE (journal.xid, journal.position) > (relay.xid, relay.position)"
+)
 
 
 class VersionConflict(Exception):
@@ -133,7 +136,9 @@ class Journal:
             raise VersionConflict(", ".join(event.id for event in events))
 
     def notify(self) -> None:
-        """Tells the relay that something was committed. Forgetting it costs time only: the relay looks by itself too."""
+        """Tells the relay that something was committed. Forgetting it costs time only: the relay looks by itself
+        too.
+        """
         self.appended.set()
 
     async def stream(self, stream: str, after: int, limit: int) -> list[Event]:
@@ -154,12 +159,12 @@ class Journal:
     async def count(self) -> int:
         """How many events there are."""
         async with self._database.autocommit.connect() as connection:
-            return (await connection.execute(_COUNT)).scalar_one()
+            return int((await connection.execute(_COUNT)).scalar_one())
 
     async def backlog(self) -> int:
         """How many events the relay has not passed yet."""
         async with self._database.autocommit.connect() as connection:
-            return (await connection.execute(_BACKLOG)).scalar_one()
+            return int((await connection.execute(_BACKLOG)).scalar_one())
 
 
 async def _insert(connection: AsyncConnection, events: Sequence[Event]) -> set[str]:

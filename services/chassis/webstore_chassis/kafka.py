@@ -23,7 +23,8 @@ class Kafka:
 
     Args:
         client: how this process calls itself at the brokers.
-        topics: what this process publishes or consumes; created, each with its dead-letter topic, where they do not exist.
+        topics: what this process publishes or consumes; created, each with its dead-letter topic, where they do not
+            exist.
     """
 
     def __init__(self, settings: Settings, client: str, topics: Sequence[str]) -> None:

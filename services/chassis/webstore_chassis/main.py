@@ -16,7 +16,8 @@ import uvloop
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from webstore_chassis import context, logs, settings as settings_module, telemetry
+from webstore_chassis import context, logs, telemetry
+from webstore_chassis import settings as settings_module
 from webstore_chassis.database import Database, DatabaseError
 from webstore_chassis.settings import PREFIX, Settings, SettingsError
 
@@ -32,6 +33,7 @@ def run(
     model: type[AnySettings],
     build: Callable[[AnySettings], FastAPI],
     database: Callable[[AnySettings], Database],
+    *,
     commands: Mapping[str, Command[AnySettings]] | None = None,
 ) -> None:
     """Runs one service's program.
@@ -76,14 +78,24 @@ class ListenError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `listen`: uvicorn raises them again once it has stopped, which would cut the rest of the stop short."""
+    """Tells when it listens, and leaves signals to `listen`: uvicorn raises them again once it has stopped, which would
+    cut the rest of the stop short.
+    """
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], None] | None = None) -> None:
+async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], None] = lambda _: None) -> None:
     """Answers requests until SIGTERM or SIGINT, then finishes those in flight and returns.
 
     Args:
@@ -109,16 +121,11 @@ async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], N
             f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Is another program using it? "
             f"{PREFIX}PORT chooses another port."
         ) from None
-    server = _Server(config)
+    server = _Server(config, partial(started, listener.getsockname()[1]))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(setattr, server, "should_exit", True))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
-    if started:
-        started(listener.getsockname()[1])
-    await serving
+    await server.serve(sockets=[listener])
 
 
 async def _migrate(database: Database) -> None:
@@ -134,7 +141,9 @@ def _parser(
 ) -> argparse.ArgumentParser:
     rows = settings_module.table([model])
     width = max(len(variable) for variable, _, _ in rows)
-    lines = [f"  {variable:{width}}  {meaning}{f' [{default}]' if default else ''}" for variable, default, meaning in rows]
+    lines = [
+        f"  {variable:{width}}  {meaning}{f' [{default}]' if default else ''}" for variable, default, meaning in rows
+    ]
     parser = argparse.ArgumentParser(
         prog=f"webstore-{name}",
         description=summary,

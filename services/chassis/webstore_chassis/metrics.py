@@ -1,4 +1,6 @@
-"""The figures of `/metrics` that services share (https://prometheus.io/docs/practices/naming/); durations in seconds."""
+"""The figures of `/metrics` that services share (https://prometheus.io/docs/practices/naming/); durations in
+seconds.
+"""
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
@@ -10,12 +12,16 @@ REQUESTS = Histogram(
 )
 CALLS = Counter("webstore_downstream_calls_total", "Calls to other services", ["service", "downstream", "outcome"])
 BREAKER = Gauge("webstore_breaker_state", "0 closed, 1 half open, 2 open", ["service", "downstream"])
-BACKLOG = Gauge("webstore_journal_backlog_events", "Events in the journal that the relay has not published", ["service"])
+BACKLOG = Gauge(
+    "webstore_journal_backlog_events", "Events in the journal that the relay has not published", ["service"]
+)
 PUBLISHED = Counter("webstore_relay_published_total", "Events published by the relay", ["service"])
 CONSUMED = Counter("webstore_consumed_total", "Events taken from topics", ["service", "topic"])
 CONSUMER_LAG = Gauge("webstore_consumer_lag_seconds", "Age of the newest event taken, when it was taken", ["service"])
 DEAD_LETTERS = Counter("webstore_dead_letters_total", "Messages given up and sent to <topic>.dlq", ["service", "topic"])
-RESTARTS = Counter("webstore_background_restarts_total", "Background work begun again after a failure", ["service", "work"])
+RESTARTS = Counter(
+    "webstore_background_restarts_total", "Background work begun again after a failure", ["service", "work"]
+)
 
 
 def exposition() -> tuple[bytes, str]:

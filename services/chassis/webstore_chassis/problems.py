@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,8 @@ def handle(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         # The input is not repeated: it may be large, secret, or not text at all.
         errors = [
-            {"location": _printable(".".join(map(str, e["loc"]))), "message": _printable(e["msg"])} for e in error.errors()
+            {"location": _printable(".".join(map(str, e["loc"]))), "message": _printable(e["msg"])}
+            for e in error.errors()
         ]
         first = errors[0]
         problem: Problem
@@ -166,7 +168,9 @@ def handle(app: FastAPI) -> None:
         return DATABASE_UNAVAILABLE.response()
 
 
-DATABASE_UNAVAILABLE = Unavailable("The database cannot be reached, so whether this was done is not certain. Ask again shortly.")
+DATABASE_UNAVAILABLE = Unavailable(
+    "The database cannot be reached, so whether this was done is not certain. Ask again shortly."
+)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -192,7 +196,8 @@ def _printable(text: str) -> str:
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of the refusals that a route can answer with, besides those of every route."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for problem in (BadRequest, TooLarge, Unprocessable, Unavailable, *problems):
+    of_every_route: tuple[type[Problem], ...] = (BadRequest, TooLarge, Unprocessable, Unavailable)
+    for problem in of_every_route + problems:
         documented[problem.status] = {
             "description": (problem.__doc__ or "").splitlines()[0],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},

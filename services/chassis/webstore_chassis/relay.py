@@ -36,7 +36,9 @@ class Relay:
         topics: event type → topic; a type without one stays inside.
     """
 
-    def __init__(self, service: str, database: Database, journal: Journal, topics: Mapping[str, str], transport: Transport):
+    def __init__(
+        self, service: str, database: Database, journal: Journal, topics: Mapping[str, str], transport: Transport
+    ):
         self._service = service
         self._database = database
         self._journal = journal
@@ -59,7 +61,8 @@ class Relay:
     async def _stand_by(self, connection: AsyncConnection[tuple[object, ...]]) -> None:
         """Waits for the session lock that one replica holds, and wakes that one when this process has appended.
 
-        The lock is asked for again and again: a statement that waits for it would keep a snapshot, and so VACUUM, waiting too.
+        The lock is asked for again and again: a statement that waits for it would keep a snapshot, and so VACUUM,
+        waiting too.
         """
         while True:
             cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))

@@ -11,7 +11,11 @@ class Schema(BaseModel):
     """Base of all bodies. Unknown fields are ignored, as the original's REST clients expect."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, json_schema_serialization_defaults_required=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        json_schema_serialization_defaults_required=True,
     )
 
 
@@ -30,12 +34,12 @@ StockQuantity = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000, exampl
 
 def _number_not_text(value: Any) -> Any:
     if isinstance(value, str | bool):
-        raise ValueError("a price is a number")  # noqa: TRY004 - pydantic turns ValueError into its own
+        raise ValueError("a price is a number")
     return value
 
 
-# A decimal everywhere inside. On the wire a JSON number, as the contract has it: of at most twelve digits, which a double
-# carries exactly to its shortest decimal form and back (IEEE 754 doubles hold fifteen).
+# A decimal everywhere inside. On the wire a JSON number, as the contract has it: of at most twelve digits, which a
+# double carries exactly to its shortest decimal form and back (IEEE 754 doubles hold fifteen).
 Money = Annotated[
     Decimal,
     BeforeValidator(_number_not_text),

@@ -67,7 +67,10 @@ def application(
                 stack.push_async_callback(close)
             if settings.migrate_on_start:
                 await database.migrate()
-            tasks = [asyncio.create_task(_keep_up(name, work, run), name=f"{name}: {work}") for work, run in background.items()]
+            tasks = [
+                asyncio.create_task(_keep_up(name, work, run), name=f"{name}: {work}")
+                for work, run in background.items()
+            ]
             stack.push_async_callback(_cancel, tasks)
             yield
 
@@ -120,7 +123,9 @@ async def _keep_up(service: str, work: str, run: Work) -> None:
         try:
             await run()
         except Exception as error:
-            log.warning("%s stopped and begins again: %s", work, _reason(error), exc_info=log.isEnabledFor(logging.DEBUG))
+            log.warning(
+                "%s stopped and begins again: %s", work, _reason(error), exc_info=log.isEnabledFor(logging.DEBUG)
+            )
         RESTARTS.labels(service, work).inc()
         pause = 0.1 if loop.time() - began > 60 else min(pause * 2, 5.0)
         await asyncio.sleep(pause)

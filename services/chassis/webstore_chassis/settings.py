@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     )
     kafka_username: str | None = Field(None, description="User at the brokers")
     kafka_password: SecretStr | None = Field(None, description="Password at the brokers")
-    kafka_ca_file: str | None = Field(None, description="PEM file of the authority that signed the brokers' certificates")
+    kafka_ca_file: str | None = Field(
+        None, description="PEM file of the authority that signed the brokers' certificates"
+    )
     kafka_partitions: int = Field(3, ge=1, le=1000, description="Partitions of a topic that does not exist yet")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level written")
@@ -106,7 +108,9 @@ def load(model: type[AnySettings], **overrides: object) -> AnySettings:
     try:
         return model(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(model, problem["loc"], problem["msg"]) for problem in error.errors())) from None
+        raise SettingsError(
+            "\n".join(_sentence(model, problem["loc"], problem["msg"]) for problem in error.errors())
+        ) from None
 
 
 def _sentence(model: type[Settings], location: tuple[int | str, ...], message: str) -> str:

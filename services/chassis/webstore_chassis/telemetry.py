@@ -1,7 +1,7 @@
 """OpenTelemetry, set up by opentelemetry-distro from the standard OTEL_… variables; off unless an endpoint is given.
 
-Trace context travels in HTTP headers (by the instrumentation of FastAPI and httpx), and in the journal's metadata and the
-messages' headers (by `inject` and `span` here), as W3C traceparent (https://www.w3.org/TR/trace-context/).
+Trace context travels in HTTP headers (by the instrumentation of FastAPI and httpx), and in the journal's metadata
+and the messages' headers (by `inject` and `span` here), as W3C traceparent (https://www.w3.org/TR/trace-context/).
 """
 
 import os
@@ -34,7 +34,7 @@ def configure(service: str) -> None:
     os.environ.setdefault("OTEL_METRICS_EXPORTER", "none")
     os.environ.setdefault("OTEL_LOGS_EXPORTER", "none")
     OpenTelemetryDistro().configure()
-    OpenTelemetryConfigurator().configure()
+    OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
     HTTPXClientInstrumentor().instrument()
 
 

@@ -47,11 +47,12 @@ class Transport(Protocol):
 class Local:
     """Delivers within the process: `publish` returns when every group has taken the messages.
 
-    So the relay's place in the journal is the group's place too, and nothing else needs to be kept. Dead letters go to a file, a
-    JSON object a line.
+    So the relay's place in the journal is the group's place too, and nothing else needs to be kept. Dead letters go
+    to a file, a JSON object a line.
 
     Args:
-        groups: how many groups must have asked for messages before any is delivered; one that comes late would miss some.
+        groups: how many groups must have asked for messages before any is delivered; one that comes late would miss
+            some.
         dead_letters: the file for what is given up.
     """
 
@@ -88,4 +89,6 @@ class Local:
         with self._dead_letters.open("a") as file:
             for message in messages:
                 value = message.value.decode(errors="replace")
-                file.write(json.dumps({"topic": message.topic, "key": message.key, "value": value, **message.headers}) + "\n")
+                file.write(
+                    json.dumps({"topic": message.topic, "key": message.key, "value": value, **message.headers}) + "\n"
+                )

@@ -9,13 +9,15 @@ from pydantic import Field, StringConstraints
 
 from webstore_chassis.auth import Auth, Principal
 from webstore_chassis.problems import Conflict, Forbidden, NotFound, Unauthorized, responses
-from webstore_chassis.schemas import Name, Schema, Text
+from webstore_chassis.schemas import Schema, Text
 from webstore_customer.store import Customer, IdTaken, NewCustomer, Store
 
 # One @ between characters that cannot end a header or begin a list (RFC 5322 allows more; no mailbox needs it).
 EmailAddress = Annotated[
     str,
-    StringConstraints(max_length=254, pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$"),
+    StringConstraints(
+        max_length=254, pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$"
+    ),
     Field(examples=["ann@example.com"]),
 ]
 # No line break: names stand in mail headers.
@@ -62,7 +64,9 @@ class Customers(Schema):
     customers: list[CustomerOutput]
 
 
-CustomerId = Annotated[str, Path(max_length=200, description="A customer's id", examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"])]
+CustomerId = Annotated[
+    str, Path(max_length=200, description="A customer's id", examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"])
+]
 
 
 def routes(store: Store, auth: Auth) -> APIRouter:
@@ -89,7 +93,9 @@ def routes(store: Store, auth: Auth) -> APIRouter:
         """One customer."""
         return _found(customer_id, await store.get(_visible(customer_id, caller)))
 
-    @router.post("/customer/{customer_id}", status_code=201, response_model=CustomerOutput, responses=responses(NotFound))
+    @router.post(
+        "/customer/{customer_id}", status_code=201, response_model=CustomerOutput, responses=responses(NotFound)
+    )
     async def update_customer(customer_id: CustomerId, customer: CustomerInput, caller: Caller) -> Customer:
         """Replaces all that is said of a customer."""
         return _found(customer_id, await store.update(_visible(customer_id, caller), customer.row()))

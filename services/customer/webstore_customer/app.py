@@ -24,18 +24,28 @@ SUMMARY = "Customers, and the e-mails that tell them of their orders."
 class CustomerSettings(Settings):
     """What the customer service can be told."""
 
-    smtp_host: str | None = Field(None, description="SMTP server for the mails about orders; this or MAIL_FOLDER is required")
+    smtp_host: str | None = Field(
+        None, description="SMTP server for the mails about orders; this or MAIL_FOLDER is required"
+    )
     smtp_port: int = Field(25, ge=1, le=65535, description="Port of the SMTP server")
-    smtp_security: Literal["none", "starttls", "tls"] = Field("none", description="How the connection to it is protected")
+    smtp_security: Literal["none", "starttls", "tls"] = Field(
+        "none", description="How the connection to it is protected"
+    )
     smtp_username: str | None = Field(None, description="User at the SMTP server")
     smtp_password: SecretStr | None = Field(None, description="Password at the SMTP server")
-    mail_from: str = Field("store@webstore.example", pattern=r"^[^@\s<>]+@[^@\s<>]+$", description="Sender of the mails")
-    mail_folder: Path | None = Field(None, description="Without an SMTP server: folder in which the mails are kept as files")
+    mail_from: str = Field(
+        "store@webstore.example", pattern=r"^[^@\s<>]+@[^@\s<>]+$", description="Sender of the mails"
+    )
+    mail_folder: Path | None = Field(
+        None, description="Without an SMTP server: folder in which the mails are kept as files"
+    )
 
     @model_validator(mode="after")
     def _mails_go_somewhere(self) -> "CustomerSettings":
         if not self.smtp_host and not self.mail_folder:
-            raise ValueError("WEBSTORE_SMTP_HOST is not set: name an SMTP server, or a folder for the mails in WEBSTORE_MAIL_FOLDER")
+            raise ValueError(
+                "WEBSTORE_SMTP_HOST is not set: name an SMTP server, or a folder for the mails in WEBSTORE_MAIL_FOLDER"
+            )
         return self
 
     def outbox(self) -> Outbox:

@@ -35,7 +35,9 @@ class Recipient:
 
 
 def compose(mail: Mail, recipient: Recipient, sender: str) -> EmailMessage:
-    """The message, as text and as HTML. Its Message-ID is the order's, so a mailbox can tell a repetition (RFC 5322, 3.6.4)."""
+    """The message, as text and as HTML. Its Message-ID is the order's, so a mailbox can tell a repetition (RFC 5322,
+    3.6.4).
+    """
     message = EmailMessage()
     message["Message-ID"] = f"<order-{mail.order_id}@{sender.rpartition('@')[2]}>"
     message["From"] = formataddr(("WebStore", sender))
@@ -43,7 +45,9 @@ def compose(mail: Mail, recipient: Recipient, sender: str) -> EmailMessage:
     message["Subject"] = f"Your order {mail.order_id}"
     lines = [f"{line['quantity']} × {line['productNumber']}" for line in mail.lines]
     greeting, thanks = f"Hello {recipient.name},", "thank you for your order. It is placed, and has:"
-    message.set_content("\n".join([greeting, "", thanks, "", *(f"  {line}" for line in lines), "", f"Order {mail.order_id}", ""]))
+    message.set_content(
+        "\n".join([greeting, "", thanks, "", *(f"  {line}" for line in lines), "", f"Order {mail.order_id}", ""])
+    )
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     message.add_alternative(
         f"<p>{escape(greeting)}</p><p>{thanks}</p><ul>{items}</ul><p>Order {mail.order_id}</p>\n", subtype="html"
@@ -53,4 +57,4 @@ def compose(mail: Mail, recipient: Recipient, sender: str) -> EmailMessage:
 
 def pause_after(attempts: int) -> float:
     """Seconds to wait after so many failures: doubling, up to a quarter of an hour."""
-    return min(_FIRST_PAUSE_SECONDS * 2 ** (attempts - 1), _LONGEST_PAUSE_SECONDS)
+    return min(_FIRST_PAUSE_SECONDS * 2.0 ** (attempts - 1), _LONGEST_PAUSE_SECONDS)

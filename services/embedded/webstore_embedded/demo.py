@@ -45,7 +45,9 @@ def play(url: str, *, fixed_numbers: bool = False) -> None:
         shop.call("create a TV", "POST", "/product", _product(television, "TV", 456.50, 70))
         created = shop.call("create a laptop", "POST", "/product", _product(laptop, "laptop", 1250.00, 100))
         shop.call("list products", "GET", "/product")
-        shop.call("make the laptop cheaper", "POST", f"/product/{created['id']}", _product(laptop, "laptop", 1100.00, 100))
+        shop.call(
+            "make the laptop cheaper", "POST", f"/product/{created['id']}", _product(laptop, "laptop", 1100.00, 100)
+        )
         products = shop.call("list products", "GET", "/product")["products"]
         _expect("the laptop's price", [p["price"] for p in products if p["productNumber"] == laptop], [1100.0])
         customer = {

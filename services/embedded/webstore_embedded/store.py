@@ -1,4 +1,6 @@
-"""The five services in one process: their databases on one PostgreSQL, their events and calls delivered within the process."""
+"""The five services in one process: their databases on one PostgreSQL, their events and calls delivered within the
+process.
+"""
 
 import asyncio
 import secrets
@@ -75,7 +77,11 @@ def build(database_url: str, data: Path, **overrides: Any) -> Embedded:
     transport = Local(_GROUPS, data / "dead-letters.jsonl")
     http: dict[str, httpx.AsyncBaseTransport] = {}
     surroundings = Surroundings(transport, http)
-    urls = {"order_url": _URLS["order"], "product_url": _URLS["product"], "shopping_command_url": _URLS["shopping-command"]}
+    urls = {
+        "order_url": _URLS["order"],
+        "product_url": _URLS["product"],
+        "shopping_command_url": _URLS["shopping-command"],
+    }
     token = secrets.token_urlsafe(32)
 
     def settings(model: type[Settings], name: str) -> Any:
@@ -91,7 +97,9 @@ def build(database_url: str, data: Path, **overrides: Any) -> Embedded:
         shopping_command.NAME: shopping_command.build(
             settings(shopping_command.ShoppingCommandSettings, "shopping-command"), surroundings
         ),
-        shopping_query.NAME: shopping_query.build(settings(shopping_query.ShoppingQuerySettings, "shopping-query"), surroundings),
+        shopping_query.NAME: shopping_query.build(
+            settings(shopping_query.ShoppingQuerySettings, "shopping-query"), surroundings
+        ),
     }
     for name, url in _URLS.items():
         later = http[url]

@@ -51,7 +51,9 @@ IdempotencyKey = Annotated[
         description="Repeating a request with the same key returns the order that the first one made",
     ),
 ]
-OrderId = Annotated[str, Path(max_length=100, description="An order's id", examples=["7a1e6c5e-9f3d-4f0e-8a6b-0b8f6d2f4c11"])]
+OrderId = Annotated[
+    str, Path(max_length=100, description="An order's id", examples=["7a1e6c5e-9f3d-4f0e-8a6b-0b8f6d2f4c11"])
+]
 
 
 def routes(store: Store, placing: Placing, auth: Auth) -> APIRouter:
@@ -66,7 +68,9 @@ def routes(store: Store, placing: Placing, auth: Auth) -> APIRouter:
         try:
             return await store.create(customer_id, lines, idempotency_key)
         except KeyReused:
-            raise Unprocessable("This Idempotency-Key made an order with other lines. Use a new key for a new order.") from None
+            raise Unprocessable(
+                "This Idempotency-Key made an order with other lines. Use a new key for a new order."
+            ) from None
 
     @router.get("/order", response_model=Orders, responses=responses(Unauthorized))
     async def list_orders(customer_id: Customer) -> dict[str, Sequence[Order]]:
@@ -95,4 +99,3 @@ def routes(store: Store, placing: Placing, auth: Auth) -> APIRouter:
 
     router.include_router(internal)
     return router
-

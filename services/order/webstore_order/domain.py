@@ -23,8 +23,8 @@ class Order:
 
     Args:
         lines: `{"productNumber": …, "quantity": …}` each, never changed.
-        attempt: counts withdrawn attempts to place it. Placing succeeds only with the number that the attempt began with, so what was
-            withdrawn in between cannot succeed late.
+        attempt: counts withdrawn attempts to place it. Placing succeeds only with the number that the attempt began
+            with, so what was withdrawn in between cannot succeed late.
     """
 
     id: UUID

@@ -1,4 +1,6 @@
-"""Placing an order: reserve its lines at product, then make it PLACED. Every step can be repeated, and a crash between them is swept."""
+"""Placing an order: reserve its lines at product, then make it PLACED. Every step can be repeated, and a crash
+between them is swept.
+"""
 
 from uuid import UUID
 
@@ -36,7 +38,8 @@ class Placing:
             if order.status is Status.PLACED:
                 return order
             await self._reserve(order)
-            # False: another call placed it, or product's sweep withdrew this attempt because it took too long. Look again.
+            # False: another call placed it, or product's sweep withdrew this attempt because it took too long. Look
+            # again.
             await self._store.place(order)
         raise Unavailable("Placing the order was interrupted several times. Try again shortly.")
 

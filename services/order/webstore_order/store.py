@@ -19,7 +19,9 @@ INSERT INTO customer_order (customer_id, idempotency_key, lines)
 VALUES (:customer_id, :idempotency_key, CAST(:lines AS jsonb))
 ON CONFLICT (customer_id, idempotency_key) DO NOTHING RETURNING {_COLUMNS}
 """)
-_BY_KEY = text(f"SELECT {_COLUMNS} FROM customer_order WHERE customer_id = :customer_id AND idempotency_key = :idempotency_key")
+_BY_KEY = text(
+    f"SELECT {_COLUMNS} FROM customer_order WHERE customer_id = :customer_id AND idempotency_key = :idempotency_key"
+)
 _GET = text(f"SELECT {_COLUMNS} FROM customer_order WHERE id = :id AND customer_id = :customer_id")
 _LIST = text(f"SELECT {_COLUMNS} FROM customer_order WHERE customer_id = ANY(:customer_ids) ORDER BY created_at, id")
 _PLACE = text("""
@@ -70,7 +72,9 @@ class Store:
         return await self._of_customer(customer_id)
 
     async def place(self, order: Order) -> bool:
-        """Makes an order PLACED and records `order-placed`, in one transaction; False if the attempt was withdrawn, or it was placed."""
+        """Makes an order PLACED and records `order-placed`, in one transaction; False if the attempt was withdrawn,
+        or it was placed.
+        """
         async with self._database.engine.begin() as connection:
             if (await connection.execute(_PLACE, {"id": order.id, "attempt": order.attempt})).one_or_none() is None:
                 return False
@@ -79,7 +83,9 @@ class Store:
         return True
 
     async def withdraw(self, order_id: UUID, attempt: int) -> bool | None:
-        """Keeps attempts up to this number from placing the order. Returns whether it is placed; None if there is no such order."""
+        """Keeps attempts up to this number from placing the order. Returns whether it is placed; None if there is no
+        such order.
+        """
         async with self._database.autocommit.connect() as connection:
             await connection.execute(_WITHDRAW, {"id": order_id, "attempt": attempt})
             status = (await connection.execute(_STATUS, {"id": order_id})).scalar_one_or_none()

@@ -64,7 +64,9 @@ class Reservation(Schema):
     lines: list[Line] = Field(min_length=1)
 
 
-ProductId = Annotated[str, Path(max_length=100, description="A product's id", examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"])]
+ProductId = Annotated[
+    str, Path(max_length=100, description="A product's id", examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"])
+]
 
 
 def routes(store: Store, auth: Auth) -> APIRouter:
@@ -100,7 +102,9 @@ def routes(store: Store, auth: Auth) -> APIRouter:
         responses=responses(NotFound, Conflict, Unauthorized, Forbidden),
     )
     async def update_product(product_id: ProductId, product: ProductInput) -> Product:
-        """Replaces all that is said of a product. The stock becomes what can still be sold: reservations are not in it."""
+        """Replaces all that is said of a product. The stock becomes what can still be sold: reservations are not in
+        it.
+        """
         try:
             updated = await store.update(_known(product_id), product.row())
         except NumberTaken:
@@ -119,7 +123,9 @@ def routes(store: Store, auth: Auth) -> APIRouter:
 
     @router.delete("/product/{product_id}", dependencies=staff, responses=responses(NotFound, Unauthorized, Forbidden))
     async def delete_product(product_id: ProductId) -> None:
-        """Takes a product out of the store. Orders that have it keep their lines; carts that have it cannot be placed."""
+        """Takes a product out of the store. Orders that have it keep their lines; carts that have it cannot be
+        placed.
+        """
         if not await store.delete(_known(product_id)):
             raise _unknown(product_id)
 
@@ -131,7 +137,9 @@ def routes(store: Store, auth: Auth) -> APIRouter:
         try:
             await store.reserve(order_id, reservation.attempt, lines)
         except OutOfStock as error:
-            short = [{"productNumber": s.product_number, "wanted": s.wanted, "inStock": s.in_stock} for s in error.shortages]
+            short = [
+                {"productNumber": s.product_number, "wanted": s.wanted, "inStock": s.in_stock} for s in error.shortages
+            ]
             raise Conflict(f"{error}.", shortages=short) from None
 
     router.include_router(internal)

@@ -46,7 +46,10 @@ def build(settings: ProductSettings, surroundings: Surroundings | None = None) -
         settings,
         own,
         [routes(store, auth(settings))],
-        background={"consumer": consumer.run, "release of reservations left behind": every(settings.sweep_seconds, sweep)},
+        background={
+            "consumer": consumer.run,
+            "release of reservations left behind": every(settings.sweep_seconds, sweep),
+        },
         closing=[order.close, transport.close],
     )
 

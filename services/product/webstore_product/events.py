@@ -32,16 +32,16 @@ def settle(store: Store) -> Callable[[Sequence[Event]], Awaitable[None]]:
 def release_left_behind(store: Store, order: Downstream, age_seconds: float) -> Callable[[], Awaitable[None]]:
     """The sweep: asks order about old unsettled reservations, and frees those whose order is not placed.
 
-    Asking withdraws the attempt at order, so that an attempt that was only slow cannot place the order after its stock was freed; a
-    new attempt has a higher number, which `release` leaves alone.
+    Asking withdraws the attempt at order, so that an attempt that was only slow cannot place the order after its
+    stock was freed; a new attempt has a higher number, which `release` leaves alone.
     """
 
     async def sweep() -> None:
         for order_id, attempt in await store.unsettled(age_seconds):
             answer = await order.request("POST", f"/internal/orders/{order_id}/withdraw", json={"attempt": attempt})
-            if answer.status_code == 404 or (answer.status_code == 200 and not answer.json()["placed"]):
-                if await store.release(order_id, attempt):
-                    log.info("released what order %s had reserved and not placed", order_id)
+            not_placed = answer.status_code == 404 or (answer.status_code == 200 and not answer.json()["placed"])
+            if not_placed and await store.release(order_id, attempt):
+                log.info("released what order %s had reserved and not placed", order_id)
         await store.forget_old()
 
     return sweep

@@ -1,15 +1,16 @@
 """Products and reservations in PostgreSQL.
 
-`product.stock` is what can still be sold: a reservation takes its quantities out at once, and puts them back if it is released.
+`product.stock` is what can still be sold: a reservation takes its quantities out at once, and puts them back if it
+is released.
 """
 
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import IntegrityError
 
 from webstore_chassis.coalesce import Coalescer
@@ -52,7 +53,8 @@ SELECT * FROM unnest(CAST(:numbers AS text[]), CAST(:names AS text[]), CAST(:des
 ON CONFLICT (product_number) DO NOTHING RETURNING id, product_number
 """)
 _UPDATE = text(f"""
-UPDATE product SET product_number = :product_number, name = :name, description = :description, price = :price, stock = :stock
+UPDATE product SET product_number = :product_number, name = :name, description = :description,
+       price = :price, stock = :stock
 WHERE id = :id RETURNING {_COLUMNS}
 """)
 _DELETE = text("DELETE FROM product WHERE id = :id RETURNING id")
@@ -199,9 +201,10 @@ class Store:
         async with self._database.autocommit.connect() as connection:
             ids = {row.product_number: row.id for row in await connection.execute(_CREATE, parameters)}
         return [
-            ids.get(product["product_number"]) if first[product["product_number"]] is product else None for product in products
+            ids.get(product["product_number"]) if first[product["product_number"]] is product else None
+            for product in products
         ]
 
 
-def _product(row: Any) -> Product:
-    return Product(**row)
+def _product(row: RowMapping) -> Product:
+    return cast("Product", dict(row))

@@ -66,14 +66,20 @@ def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> A
     async def add_to_cart(cart_number: CartPath, line: Line, customer_id: Customer) -> None:
         """Puts so many more of a product into the cart. The first product makes the cart."""
         in_stock = await _in_stock(product, line.product_number)
-        await _change(store, CartKey(customer_id, cart_number), lambda cart: cart.add(line.product_number, line.quantity, in_stock))
+        await _change(
+            store,
+            CartKey(customer_id, cart_number),
+            lambda cart: cart.add(line.product_number, line.quantity, in_stock),
+        )
 
     @router.post("/update-cart/{cart_number}", responses=refusals)
     async def update_cart(cart_number: CartPath, line: Line, customer_id: Customer) -> None:
         """Sets the quantity of a product that is in the cart."""
         in_stock = await _in_stock(product, line.product_number)
         await _change(
-            store, CartKey(customer_id, cart_number), lambda cart: cart.update(line.product_number, line.quantity, in_stock)
+            store,
+            CartKey(customer_id, cart_number),
+            lambda cart: cart.update(line.product_number, line.quantity, in_stock),
         )
 
     @router.delete("/{cart_number}/{product_number}", responses=refusals)
@@ -111,7 +117,9 @@ async def _in_stock(product: Downstream, product_number: str) -> int:
     if answer.status_code == 404:
         raise NotFound(f"There is no product with the number {product_number}. GET /product lists them all.")
     if answer.status_code != 200:
-        raise Unavailable(f"product answered {answer.status_code} when asked for its stock. The log of product says why.")
+        raise Unavailable(
+            f"product answered {answer.status_code} when asked for its stock. The log of product says why."
+        )
     return int(answer.text)
 
 
@@ -123,6 +131,10 @@ async def _change(store: Store, key: CartKey, decide: Callable[[Cart], Event]) -
     except NoSuchCart:
         raise NotFound(f"You have no cart {key.cart_number}. Adding a product makes one.") from None
     except NoSuchLine:
-        raise NotFound(f"This product is not in your cart {key.cart_number}. GET /shopping-query/carts shows what is.") from None
+        raise NotFound(
+            f"This product is not in your cart {key.cart_number}. GET /shopping-query/carts shows what is."
+        ) from None
     except VersionConflict:
-        raise Conflict(f"Your cart {key.cart_number} is being changed by many requests at once. Send this one again.") from None
+        raise Conflict(
+            f"Your cart {key.cart_number} is being changed by many requests at once. Send this one again."
+        ) from None

@@ -1,7 +1,8 @@
 """The cart: an aggregate that is nothing but its events, replayed. Pure rules, no I/O.
 
-A line is made of entries, one for each event that put something in, kept under that event's version. A checkout buys the cart as of a
-version, and its event comes later: it erases the entries up to that version and leaves what was put in meanwhile. Every erasing is
+A line is made of entries, one for each event that put something in, kept under that event's version. A checkout buys
+the cart as of a version, and its event comes later: it erases the entries up to that version and leaves what was put
+    in meanwhile. Every erasing is
 "up to a version", so replaying gives the same cart whenever the checkout's event arrives.
 """
 

@@ -6,8 +6,14 @@ from webstore_chassis.events import Event
 from webstore_shopping_command.domain import ADDED, CHECKED_OUT, REMOVED, UPDATED, Cart, CartKey
 from webstore_shopping_command.store import Store
 
-# `cart-checked-out` is not in the contract: it carries the stream's remaining versions to the read model, which would see gaps.
-PUBLISHES = {ADDED: "product-added", UPDATED: "product-updated", REMOVED: "product-removed", CHECKED_OUT: "cart-checked-out"}
+# `cart-checked-out` is not in the contract: it carries the stream's remaining versions to the read model, which
+# would see gaps.
+PUBLISHES = {
+    ADDED: "product-added",
+    UPDATED: "product-updated",
+    REMOVED: "product-removed",
+    CHECKED_OUT: "cart-checked-out",
+}
 CONSUMES = ["cart-checkout"]
 
 

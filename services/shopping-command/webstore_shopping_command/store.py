@@ -68,14 +68,15 @@ class Store:
     async def record_checkout(self, key: CartKey, cause: Event, decide: Callable[[Cart], Event]) -> None:
         """Appends what `cause` has us record: once, however often that event comes.
 
-        The cart is loaded before the transaction begins, as the order of the journal demands (see `webstore_chassis.journal`).
+        The cart is loaded before the transaction begins, as the order of the journal demands (see
+        `webstore_chassis.journal`).
         """
         while True:
             cart = await self.load(key)
             try:
                 async with self._database.engine.begin() as connection:
                     if not await unseen(connection, [cause]):
-                        return
+                        return None
                     await self._journal.append_within(connection, [decide(cart)])
             except VersionConflict:
                 continue

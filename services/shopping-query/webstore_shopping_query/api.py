@@ -49,7 +49,9 @@ def routes(store: Store, checkouts: Checkouts, auth: Auth) -> APIRouter:
         """The caller's carts, by number. They follow the commands within moments; a checkout does not wait for that."""
         return {"carts": await store.carts(customer_id)}
 
-    @router.post("/{cart_number}/checkout", response_model=OrderOutput, responses=responses(NotFound, Conflict, Unauthorized))
+    @router.post(
+        "/{cart_number}/checkout", response_model=OrderOutput, responses=responses(NotFound, Conflict, Unauthorized)
+    )
     async def check_out(
         cart_number: Annotated[CartNumber, Path(description="The cart's number")], customer_id: Customer
     ) -> dict[str, Any]:

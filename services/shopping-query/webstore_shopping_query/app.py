@@ -29,7 +29,9 @@ class ShoppingQuerySettings(Settings):
     """What the shopping-query service can be told."""
 
     order_url: str = Field("http://order:8080", description="Where the order service is")
-    shopping_command_url: str = Field("http://shopping-command:8080", description="Where the shopping-command service is")
+    shopping_command_url: str = Field(
+        "http://shopping-command:8080", description="Where the shopping-command service is"
+    )
 
 
 def database(settings: Settings) -> Database:

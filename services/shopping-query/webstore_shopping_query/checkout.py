@@ -1,4 +1,6 @@
-"""The checkout: sees every write that was answered before it, and makes one order of what it saw, whatever is repeated or crashes."""
+"""The checkout: sees every write that was answered before it, and makes one order of what it saw, whatever is
+repeated or crashes.
+"""
 
 import logging
 from typing import Any
@@ -28,7 +30,8 @@ class Checkouts:
     async def check_out(self, customer_id: str, cart_number: str) -> dict[str, Any]:
         """Orders what is in the cart, and empties it; returns the order.
 
-        A checkout that an earlier request left unfinished is finished first. If that had all there is, its order is the answer.
+        A checkout that an earlier request left unfinished is finished first. If that had all there is, its order is
+        the answer.
 
         Raises:
             NotFound: the customer has no such cart.
@@ -59,7 +62,9 @@ class Checkouts:
             headers={"Customer-ID": checkout.customer_id, "Idempotency-Key": checkout.key},
         )
         if answer.status_code != 201:
-            raise Unavailable(f"order answered {answer.status_code} to a new order. Its log says why. Your cart is kept.")
+            raise Unavailable(
+                f"order answered {answer.status_code} to a new order. Its log says why. Your cart is kept."
+            )
         order: dict[str, Any] = answer.json()
         await self._store.finish_checkout(checkout, order["id"])
         return order

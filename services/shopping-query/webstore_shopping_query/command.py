@@ -15,7 +15,8 @@ class ShoppingCommand:
         self._downstream = downstream
 
     async def catch_up(self, customer_id: str, cart_number: str) -> int:
-        """Brings the read model of a cart to what shopping-command has answered for; returns its version, 0 if there is no such cart.
+        """Brings the read model of a cart to what shopping-command has answered for; returns its version, 0 if there
+        is no such cart.
 
         Raises:
             Unavailable: shopping-command cannot be reached.
@@ -32,6 +33,8 @@ class ShoppingCommand:
             "GET", f"/shopping-command/{cart_number}/events?after={version}", headers={"Customer-ID": customer_id}
         )
         if answer.status_code != 200:
-            raise Unavailable(f"shopping-command answered {answer.status_code} when asked for events. Its log says why.")
+            raise Unavailable(
+                f"shopping-command answered {answer.status_code} when asked for events. Its log says why."
+            )
         name = stream(customer_id, cart_number)
         return [Event(name, event["version"], event["type"], event["data"]) for event in answer.json()["events"]]

@@ -1,7 +1,8 @@
 """What a cart's events do to the read model. Pure rules, no I/O.
 
-An event puts an entry in, or erases the entries up to a version, or both. Erasing reaches only below the erasing event's own version, so the
-effects of a stretch of events can be applied in any order: all entries first, then all that is erased.
+An event puts an entry in, or erases the entries up to a version, or both. Erasing reaches only below the erasing
+event's own version, so the effects of a stretch of events can be applied in any order: all entries first, then all
+that is erased.
 """
 
 from collections.abc import Iterable, Mapping

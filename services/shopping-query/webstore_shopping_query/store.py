@@ -1,6 +1,7 @@
 """The read model and the checkouts in PostgreSQL.
 
-The read model's tables are in the schema `read_model`, and a rebuilt one is made in another, so that it can take the place by renaming.
+The read model's tables are in the schema `read_model`, and a rebuilt one is made in another, so that it can take the
+place by renaming.
 """
 
 import json
@@ -80,7 +81,8 @@ class EmptyCart(Exception):
 _LINES = """
 coalesce((SELECT jsonb_agg(jsonb_build_object('productNumber', product_number, 'quantity', quantity) ORDER BY first)
           FROM (SELECT product_number, sum(quantity) AS quantity, min(version) AS first
-                FROM read_model.cart_entry WHERE cart_entry.stream = cart.stream GROUP BY product_number) AS line), '[]')
+                FROM read_model.cart_entry WHERE cart_entry.stream = cart.stream
+                GROUP BY product_number) AS line), '[]')
 """
 _CARTS = text(f"""
 SELECT id, cart_number, customer_id, {_LINES} AS cart_lines
@@ -100,7 +102,8 @@ UPDATE checkout SET order_id = :order_id WHERE stream = :stream AND cart_version
 RETURNING stream
 """)
 _LEFT_BEHIND = text("""
-SELECT * FROM checkout WHERE order_id IS NULL AND begun_at < now() - make_interval(secs => :age) ORDER BY begun_at LIMIT 100
+SELECT * FROM checkout WHERE order_id IS NULL AND begun_at < now() - make_interval(secs => :age)
+ORDER BY begun_at LIMIT 100
 """)
 
 
@@ -121,7 +124,8 @@ class ReadModel:
         """, schema)  # fmt: skip
         self._enter = self._statement("""
             INSERT INTO read_model.cart_entry (stream, version, product_number, quantity) SELECT * FROM unnest(
-                CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:products AS text[]), CAST(:quantities AS integer[]))
+                CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:products AS text[]),
+                CAST(:quantities AS integer[]))
         """, schema)  # fmt: skip
         self._erase = self._statement("""
             DELETE FROM read_model.cart_entry AS entry USING unnest(
@@ -141,7 +145,9 @@ class ReadModel:
         return text(sql.replace(LIVE, schema))
 
     async def apply(self, connection: AsyncConnection, events: Sequence[Event]) -> set[str]:
-        """Applies what continues each stream, ignores what it has seen; returns the streams where events are missing in between."""
+        """Applies what continues each stream, ignores what it has seen; returns the streams where events are missing
+        in between.
+        """
         streams = {event.stream: event for event in events}
         carts = {
             "streams": list(streams),
@@ -206,7 +212,8 @@ class Store:
             return await self._model.apply(connection, events)
 
     async def begin_checkout(self, stream: str, customer_id: str, cart_number: str) -> Checkout:
-        """Records a checkout of the cart as it is known now; or returns the one that is under way, which has to be finished first.
+        """Records a checkout of the cart as it is known now; or returns the one that is under way, which has to be
+        finished first.
 
         Raises:
             EmptyCart: there is nothing to order.
