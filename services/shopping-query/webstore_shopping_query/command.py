@@ -23,12 +23,17 @@ class ShoppingCommand:
         """
         name = stream(customer_id, cart_number)
         version = await self._store.version(name)
-        while events := await self._events_after(customer_id, cart_number, version):
+        while events := await self.events_after(customer_id, cart_number, version):
             await self._store.apply(events)
             version = events[-1].version
         return version
 
-    async def _events_after(self, customer_id: str, cart_number: str, version: int) -> list[Event]:
+    async def events_after(self, customer_id: str, cart_number: str, version: int) -> list[Event]:
+        """A cart's events after a version, a page of them; none if there are no more.
+
+        Raises:
+            Unavailable: shopping-command cannot be reached.
+        """
         answer = await self._downstream.request(
             "GET", f"/shopping-command/{cart_number}/events?after={version}", headers={"Customer-ID": customer_id}
         )
