@@ -10,11 +10,11 @@ PACKAGES := chassis customer product order shopping-command shopping-query embed
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-$(VENV)/ready: requirements.lock services/*/pyproject.toml
+$(VENV)/ready: requirements.lock services/*/pyproject.toml operator/pyproject.toml
 	@echo "Setting up $(VENV) (once, and again when the locked packages change) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e services/%)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e services/%) -e operator
 	@touch $@
 
 run: $(VENV)/ready ## start the whole store on this machine: DATA=folder PORT=number
@@ -30,12 +30,17 @@ test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/ready ## ruff and the type checker
-	$(BIN)/ruff check services tests
-	$(BIN)/mypy $(foreach p,$(PACKAGES),-p webstore_$(subst -,_,$(p)))
+	$(BIN)/ruff check services operator tests
+	$(BIN)/mypy $(foreach p,$(PACKAGES),-p webstore_$(subst -,_,$(p))) -p webstore_operator
 
-lock: ## write requirements.lock anew from the ranges in the pyproject files
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --prerelease if-necessary-or-explicit \
-	  --no-emit-package webstore-chassis $(foreach p,$(PACKAGES),--no-emit-package webstore-$(p)) requirements.in -o requirements.lock
+# The locks hold no project package and no index address. The images' locks keep to the versions of the first.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+  --prerelease if-necessary-or-explicit --no-emit-package webstore-operator $(PACKAGES:%=--no-emit-package webstore-%)
+lock: ## write the locks anew from the ranges in the pyproject files
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) requirements.in -o requirements.lock
+	$(LOCK) --constraint requirements.lock services/requirements.in -o services/requirements.lock
+	$(LOCK) --constraint requirements.lock operator/requirements.in -o operator/requirements.lock
 
 clean-data: ## forget the embedded store's data
 	rm -rf "$(DATA)"

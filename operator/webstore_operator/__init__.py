@@ -1,0 +1,1 @@
+"""The Kopf operator that rolls out WebStores on Kubernetes."""
