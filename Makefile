@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := chassis customer product order shopping-command shopping-query embedded
 
-.PHONY: help run demo rebuild test lint lock clean-data
+.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench-cluster
 help: ## list what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 $(VENV)/ready: requirements.lock services/*/pyproject.toml operator/pyproject.toml
 	@echo "Setting up $(VENV) (once, and again when the locked packages change) ..."
@@ -41,6 +41,25 @@ lock: ## write the locks anew from the ranges in the pyproject files
 	$(LOCK) requirements.in -o requirements.lock
 	$(LOCK) --constraint requirements.lock services/requirements.in -o services/requirements.lock
 	$(LOCK) --constraint requirements.lock operator/requirements.in -o operator/requirements.lock
+
+export CLUSTER HTTP_PORT HTTPS_PORT FULL KIND_NODE_IMAGE
+up: ## the store on a kind cluster of its own, at http://localhost:8080: HTTP_PORT=number HTTPS_PORT=number FULL=1 KIND_NODE_IMAGE=image
+	@kustomize/kind/up
+
+down: ## remove that cluster
+	@kustomize/kind/down
+
+images: ## build the images of the services and of the operator
+	@kustomize/kind/images
+
+e2e: $(VENV)/ready ## run the tests of the whole on the cluster that `make up` made: TESTS=tests/e2e/test_upgrade.py
+	$(BIN)/python -m pytest -v $(or $(TESTS),tests/e2e)
+
+bench-cluster: $(VENV)/ready ## measure how long a store takes to be ready, by the operator and by Helm alone
+	$(BIN)/python -m tests.bench.cluster
+
+manifests: ## render kustomize/base anew from the operator's chart
+	@kustomize/base/render > kustomize/base/operator.yaml
 
 clean-data: ## forget the embedded store's data
 	rm -rf "$(DATA)"
