@@ -8,14 +8,18 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
 
-from webstore_chassis.settings import Settings
+from webstore_chassis.settings import PREFIX, Settings, SettingsError
 from webstore_chassis.transport import DEAD_LETTERS, Deliver, Message
 
 log = logging.getLogger(__name__)
 
 _MOST_RECORDS = 500
+_REQUEST_SECONDS = 10
+_BROKERS_DEFAULT = -1  # replicas of a new topic (KIP-464)
+# Letting go waits for what is under way, which without brokers would be for ever.
+_STOP_SECONDS = 5
 
 
 class Kafka:
@@ -28,19 +32,21 @@ class Kafka:
     """
 
     def __init__(self, settings: Settings, client: str, topics: Sequence[str]) -> None:
-        self._topics = topics
+        self._topics = [name for topic in topics for name in (topic, topic + DEAD_LETTERS)]
         self._partitions = settings.kafka_partitions
-        self._created = asyncio.Lock()
-        self._ensured = False
+        self._preparing = asyncio.Lock()
+        self._topics_exist = False
         self._producer: AIOKafkaProducer | None = None
         self._connection: dict[str, Any] = {
             "bootstrap_servers": settings.kafka_bootstrap_servers,
             "client_id": client,
             "security_protocol": settings.kafka_security_protocol,
-            "request_timeout_ms": 10_000,
+            "request_timeout_ms": _REQUEST_SECONDS * 1000,
+            # Topics that others create are seen soon.
+            "metadata_max_age_ms": 30_000,
         }
         if settings.kafka_security_protocol.endswith("SSL"):
-            self._connection["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_ca_file)
+            self._connection["ssl_context"] = _trust(settings)
         if settings.kafka_security_protocol.startswith("SASL"):
             self._connection |= {
                 "sasl_mechanism": settings.kafka_sasl_mechanism,
@@ -49,19 +55,15 @@ class Kafka:
             }
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Returns when all in-sync replicas have the messages.
+        """Returns when all in-sync replicas have the messages; while the brokers are away it waits for them.
 
         Raises:
             KafkaError: some may not be there; publish all of them again.
         """
         try:
-            if self._producer is None:
-                await self._ensure_topics()
-                producer = AIOKafkaProducer(**self._connection, acks="all", enable_idempotence=True, linger_ms=0)
-                await producer.start()
-                self._producer = producer
+            producer = await self._ready_producer()
             sent = [
-                await self._producer.send(
+                await producer.send(
                     message.topic,
                     message.value,
                     key=message.key.encode(),
@@ -72,6 +74,7 @@ class Kafka:
             await asyncio.gather(*sent)
         except (KafkaError, OSError):
             # A producer that lost a batch has a gap in its sequence: the next attempt begins with a new one.
+            self._topics_exist = False
             await self.close()
             raise
 
@@ -98,33 +101,72 @@ class Kafka:
                 messages = [_message(record) for batch in records.values() for record in batch]
                 if messages:
                     await deliver(messages)
-                    await consumer.commit({partition: batch[-1].offset + 1 for partition, batch in records.items()})
+                    await _commit(consumer, {partition: batch[-1].offset + 1 for partition, batch in records.items()})
         finally:
             await consumer.stop()
 
     async def close(self) -> None:
-        """Lets go of the producer."""
+        """Lets go of the producer; what it has not sent by now will be published again."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await _stop(producer)
+
+    async def _ready_producer(self) -> AIOKafkaProducer:
+        await self._ensure_topics()
+        async with self._preparing:
+            if self._producer is None:
+                producer = AIOKafkaProducer(**self._connection, acks="all", enable_idempotence=True, linger_ms=0)
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _stop(producer)
+                    raise
+                self._producer = producer
+            return self._producer
 
     async def _ensure_topics(self) -> None:
-        async with self._created:
-            if self._ensured:
+        async with self._preparing:
+            if self._topics_exist:
                 return
             admin = AIOKafkaAdminClient(**self._connection)
-            await admin.start()
             try:
-                wanted = [name for topic in self._topics for name in (topic, topic + DEAD_LETTERS)]
-                missing = sorted(set(wanted) - set(await admin.list_topics()))
-                for name in missing:
-                    try:
-                        await admin.create_topics([NewTopic(name, self._partitions, -1)])
-                    except TopicAlreadyExistsError:
-                        log.debug("another service created %s first", name)
-                self._ensured = True
+                await admin.start()
+                while missing := sorted(set(self._topics) - set(await admin.list_topics())):
+                    await self._create(admin, missing)
+                    await asyncio.sleep(0.1)  # the controller knows them before the brokers do
+                self._topics_exist = True
             finally:
                 await admin.close()
+
+    async def _create(self, admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
+        new = [NewTopic(name, self._partitions, _BROKERS_DEFAULT) for name in topics]
+        for name, code, message in (await admin.create_topics(new)).topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:  # another service may have been faster
+                raise error(f"topic {name} cannot be created: {message or error.__name__}")
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await producer.stop()
+    except (TimeoutError, KafkaError) as error:
+        log.warning("the producer is given up with messages in it, which will be published again: %s", repr(error))
+
+
+async def _commit(consumer: AIOKafkaConsumer, offsets: dict[Any, int]) -> None:
+    try:
+        await consumer.commit(offsets)
+    except (CommitFailedError, IllegalStateError) as error:
+        # The partitions went to another member meanwhile. It gets these messages too, and finds their effects there.
+        log.info("not committed after a rebalance: %s", error)
+
+
+def _trust(settings: Settings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    except ssl.SSLError as error:
+        raise SettingsError(f"{PREFIX}KAFKA_CA_FILE is not a PEM file of certificates: {error.reason}.") from None
 
 
 def _message(record: "ConsumerRecord[bytes, bytes]") -> Message:

@@ -3,7 +3,7 @@
 import os
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     kafka_username: str | None = Field(None, description="User at the brokers")
     kafka_password: SecretStr | None = Field(None, description="Password at the brokers")
-    kafka_ca_file: str | None = Field(
+    kafka_ca_file: FilePath | None = Field(
         None, description="PEM file of the authority that signed the brokers' certificates"
     )
     kafka_partitions: int = Field(3, ge=1, le=1000, description="Partitions of a topic that does not exist yet")
@@ -88,6 +88,17 @@ class Settings(BaseSettings):
             missing = [PREFIX + name for name, value in needed.items() if not value]
             if missing:
                 raise ValueError(f"{PREFIX}AUTH_MODE=oidc needs {' and '.join(missing)} too")
+        return self
+
+    @model_validator(mode="after")
+    def _kafka_login_is_complete(self) -> "Settings":
+        if self.kafka_security_protocol.startswith("SASL"):
+            needed = {"KAFKA_USERNAME": self.kafka_username, "KAFKA_PASSWORD": self.kafka_password}
+            missing = [PREFIX + name for name, value in needed.items() if not value]
+            if missing:
+                raise ValueError(
+                    f"{PREFIX}KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs {' and '.join(missing)} too"
+                )
         return self
 
     def sqlalchemy_url(self) -> URL:
