@@ -41,11 +41,15 @@ def _structural(node: Any, definitions: Schema) -> Any:
         if key == "properties":
             clean[key] = {name: _structural(field, definitions) for name, field in value.items()}
         elif key == "default":
-            # Defaults of objects are filled in field by field, so that each stands in one place.
-            clean[key] = {} if isinstance(value, dict) else value
+            # Whole objects: the API server checks a default against the rules before it fills in the defaults inside.
+            clean[key] = _without_null(value)
         elif key not in _DROPPED:
             clean[key] = value if key == "x-kubernetes-validations" else _structural(value, definitions)
     return clean
+
+
+def _without_null(value: Any) -> Any:
+    return {k: _without_null(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
 def _column(name: str, path: str, kind: str = "string", *, wide: bool = False, description: str) -> Schema:
@@ -69,11 +73,11 @@ _COLUMNS = [
 def definition() -> Schema:
     """The CustomResourceDefinition as the API server takes it."""
     body = schema(spec.WebStoreSpec)
-    body["default"] = {}
+    body["default"] = spec.WebStoreSpec().model_dump(mode="json", by_alias=True, exclude_none=True)
     validations = spec.rules(
         (
             f"self.metadata.name.matches('{spec.NAME_PATTERN}')",
-            "the name of a WebStore begins with a letter, has at most 36 letters (lower case), digits and -, and ends with a letter or digit",
+            "the name of a WebStore begins with a letter and goes on with letters (lower case), digits and - up to a letter or digit: shop-2",
         )
     )
     return {
@@ -98,7 +102,7 @@ def definition() -> Schema:
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
-                                "metadata": {"type": "object"},
+                                "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": spec.NAME_LENGTH}}},
                                 "spec": body,
                                 "status": schema(Status),
                             },

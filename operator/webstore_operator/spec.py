@@ -14,7 +14,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 # The longest name of an object is `<store>-shopping-command` or `<store>-elasticsearch`; pods add up to 12 characters to it, and 63 are
 # allowed in a label. Services must begin with a letter.
-NAME_PATTERN = "^[a-z]([-a-z0-9]{0,34}[a-z0-9])?$"
+NAME_PATTERN, NAME_LENGTH = "^[a-z]([-a-z0-9]*[a-z0-9])?$", 36
 
 Text = Annotated[str, Field(max_length=1024)]
 Name = Annotated[str, Field(max_length=253, pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")]
@@ -201,7 +201,7 @@ class Kafka(Model):
             ("self.replicas in [1, 3]", "kafka.replicas is 1 or 3: a quorum of two stops when either is gone"),
             (
                 "self.external.bootstrapServers != '' || oldSelf.external.bootstrapServers != '' || self.replicas == oldSelf.replicas",
-                "('kafka.replicas cannot be changed once the store is there: set it to ' + string(oldSelf.replicas))",
+                "('kafka.replicas cannot be changed once the store is there: set it to ' + (oldSelf.replicas == 1 ? '1' : '3'))",
             ),
             (
                 "self.external.bootstrapServers != '' || oldSelf.external.bootstrapServers != '' || self.storage == oldSelf.storage",
