@@ -93,11 +93,8 @@ class Cluster:
 
     def install_operator(self, *settings: str) -> None:
         """Installs the operator by its chart, or sees that it is as the chart says."""
-        chart = ROOT / "charts/webstore-operator"
-        self.helm(
-            "upgrade", "--install", "webstore-operator", chart, "--namespace", "webstore-operator", "--create-namespace",
-            "--wait", "--timeout=180s", *settings,
-        )  # fmt: skip
+        release = ("webstore-operator", ROOT / "charts/webstore-operator", "--namespace", "webstore-operator")
+        self.helm("upgrade", "--install", *release, "--create-namespace", "--wait", "--timeout=180s", *settings)
 
 
 class Store:

@@ -127,14 +127,14 @@ class Load:
             try:
                 answer = await client.request(method, path, json=body, headers=headers)
             except httpx.TransportError as error:
-                self.away.append(f"{time.strftime('%H:%M:%S')} {method} {path}: {error!r}")
+                self.away.append(f"{now()} {method} {path}: {error!r}")
             else:
                 self.answers[f"{method} /{path.split('/')[1]} {answer.status_code}"] += 1
                 if answer.is_success:
                     return answer.json() if answer.content else {}
                 if repeated and answer.status_code == 409 and "orderId" in answer.text:
                     return answer.json()
-                said = f"{time.strftime('%H:%M:%S')} {method} {path} was answered {answer.status_code}: {answer.text[:300]}"
+                said = f"{now()} {method} {path} was answered {answer.status_code}: {answer.text[:300]}"
                 if answer.status_code not in AWAY:
                     self.wrong.append(said)
                     return None
@@ -149,3 +149,8 @@ class Load:
     def _expect(self, true: bool, otherwise: str) -> None:
         if not true:
             self.wrong.append(otherwise)
+
+
+def now() -> str:
+    """The time of day, to find a failed request in the logs."""
+    return time.strftime("%H:%M:%S")
