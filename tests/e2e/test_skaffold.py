@@ -33,7 +33,7 @@ def developed(cluster: Cluster, tree: Path) -> Iterator[tuple[Store, Path]]:
     log = tree.parent / "skaffold.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["skaffold", "dev", "--port-forward=false", "--cleanup=false", "--trigger=polling", "--watch-poll-interval=500"],
+            ["skaffold", "dev", "--port-forward=false", "--cleanup=false", "--trigger=polling"],
             cwd=tree, stdout=output, stderr=subprocess.STDOUT, env=cluster.environment,
         )  # fmt: skip
 
