@@ -52,7 +52,7 @@ def run(
         context.service.set(name)
         logs.configure(settings)
         if arguments.command == "migrate":
-            asyncio.run(_migrate(database(settings)))
+            asyncio.run(_migrate(database(settings), arguments.wait))
         elif arguments.command in commands:
             asyncio.run(commands[arguments.command][1](settings))  # type: ignore[arg-type]
         else:
@@ -133,9 +133,22 @@ async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], N
     await server.serve(sockets=[listener])
 
 
-async def _migrate(database: Database) -> None:
+async def _migrate(database: Database, wait_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_seconds
+    said = ""
     try:
-        await database.migrate()
+        while True:
+            try:
+                await database.migrate()
+                break
+            except DatabaseError as error:
+                if loop.time() >= deadline:
+                    raise
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("waiting for the database, at most %.0f s: %s", wait_seconds, said)
+                await asyncio.sleep(1)
     finally:
         await database.close()
     log.info("the schema is the newest")
@@ -157,7 +170,10 @@ def _parser(
     )
     verbs = parser.add_subparsers(dest="command", metavar="command")
     verbs.add_parser("serve", help="answer requests (this is what no command does)")
-    verbs.add_parser("migrate", help="bring the database's schema up to date, and end")
+    migrate = verbs.add_parser("migrate", help="bring the database's schema up to date, and end")
+    migrate.add_argument(
+        "--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for the database [%(default)s]"
+    )
     for verb, (help_text, _) in commands.items():
         verbs.add_parser(verb, help=help_text)
     return parser
