@@ -1,7 +1,7 @@
 """How long a store takes to be ready: `kubectl apply` of a WebStore beside `helm install --wait` of the same objects.
 
-`make up` first, then `make bench-cluster`. The rounds alternate, so that what else the machine does hits both alike; every image is on
-the node already. Writes results-cluster.md beside this file.
+`make up` first, then `make bench-cluster`. The rounds alternate, so that what else the machine does hits both alike;
+every image is on the node already. Writes results-cluster.md beside this file.
 """
 
 import argparse
@@ -78,14 +78,14 @@ def _report(seconds: dict[str, list[float]]) -> str:
     applied, installed = (statistics.median(taken) for taken in seconds.values())
     return f"""# From nothing to a ready store
 
-`make bench-cluster` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {platform.system()} {platform.machine()}, a kind cluster
-of one node, every image on the node. The same objects in both ways; seconds until the last one is ready.
+`make bench-cluster` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {platform.system()} {platform.machine()},
+a kind cluster of one node, every image on the node. The same objects in both ways; seconds until the last one is ready.
 
 | way | median | least | most | each round |
 | --- | ---: | ---: | ---: | --- |
 {rows}
 
-By the operator it takes {(applied / installed - 1) * 100:+.0f} % of the time that Helm alone takes (target: at most +10 %).
+The operator takes {(applied / installed - 1) * 100:+.0f} % beside Helm alone (target: at most +10 %).
 """
 
 
