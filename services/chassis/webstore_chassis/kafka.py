@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _MOST_RECORDS = 500
 _REQUEST_SECONDS = 10
-_BROKERS_DEFAULT = -1  # replicas of a new topic (KIP-464)
+_MOST_REPLICAS = 3  # of a new topic, where there are as many brokers
 # Letting go waits for what is under way, which without brokers would be for ever.
 _STOP_SECONDS = 5
 
@@ -30,6 +30,8 @@ class Kafka:
         topics: what this process publishes or consumes; created, each with its dead-letter topic, where they do not
             exist.
     """
+
+    system = "kafka"
 
     def __init__(self, settings: Settings, client: str, topics: Sequence[str]) -> None:
         self._topics = [name for topic in topics for name in (topic, topic + DEAD_LETTERS)]
@@ -139,7 +141,8 @@ class Kafka:
                 await admin.close()
 
     async def _create(self, admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
-        new = [NewTopic(name, self._partitions, _BROKERS_DEFAULT) for name in topics]
+        replicas = min(_MOST_REPLICAS, len((await admin.describe_cluster())["brokers"]))
+        new = [NewTopic(name, self._partitions, replicas) for name in topics]
         for name, code, message in (await admin.create_topics(new)).topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:  # another service may have been faster
