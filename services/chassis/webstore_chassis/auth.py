@@ -1,6 +1,9 @@
 """Who calls: the `Customer-ID` header in a trusted network, or an OpenID Connect bearer token (RFC 6750, RFC 7519)."""
 
+import asyncio
 import hmac
+import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,20 +18,22 @@ from webstore_chassis import context
 from webstore_chassis.problems import Forbidden, Unauthorized, Unavailable
 from webstore_chassis.settings import Settings
 
+log = logging.getLogger(__name__)
+
 STAFF = "staff"
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _KEYS_FRESH_SECONDS = 300
 _KEYS_RETRY_SECONDS = 10
 
-CustomerId = Annotated[
-    str,
-    Header(
-        alias="Customer-ID",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@|+=-]{0,127}$",
-        description="The customer who calls. Believed in header mode, and from the store's own services.",
-        examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"],
-    ),
-]
+# What a subject may be (OpenID Connect Core 1.0, 2: at most 255 ASCII characters), and a header's value can carry.
+_CUSTOMER_ID = r"^[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?$"
+_CUSTOMER_HEADER = Header(
+    alias="Customer-ID",
+    pattern=_CUSTOMER_ID,
+    description="The customer who calls. Believed in header mode, and from the store's own services.",
+    examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"],
+)
+CustomerId = Annotated[str, _CUSTOMER_HEADER]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ def _header(settings: Settings) -> Auth:
 
 
 def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
-    async def caller(credentials: Bearer, customer_id: Annotated[str | None, CustomerId] = None) -> Principal:
+    async def caller(credentials: Bearer, customer_id: Annotated[str | None, _CUSTOMER_HEADER] = None) -> Principal:
         if credentials is None:
             raise Unauthorized("Send a bearer token of the store's issuer in the Authorization header.")
         if _is_internal(settings, credentials):
@@ -111,7 +116,10 @@ def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
 
     async def customer(principal: Annotated[Principal, Depends(caller)]) -> str:
         if principal.customer_id is None:
-            raise Unauthorized("The token names no subject, so there is no customer to act for.")
+            raise Unauthorized(
+                "There is no customer to act for: the token's subject is missing, or is not up to 255 printable ASCII "
+                "characters."
+            )
         return principal.customer_id
 
     async def staff(principal: Annotated[Principal, Depends(caller)]) -> Principal:
@@ -126,7 +134,8 @@ class Issuer:
     """Verifies tokens with the issuer's published keys, which it fetches when needed and keeps for five minutes.
 
     OpenID Connect Discovery 1.0 tells where the keys (RFC 7517) are. A key id that is not known makes it look again,
-    as keys are rotated, but not more often than every ten seconds; while the issuer is away the last keys stay good.
+    as keys are rotated, but not more often than every ten seconds; only such a request waits for that. While the
+    issuer is away the last keys stay good.
 
     Args:
         transport: what carries the requests, where that is not the network.
@@ -139,6 +148,8 @@ class Issuer:
         self._transport = transport
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetched = self._tried = -float("inf")
+        self._fetching = asyncio.Lock()
+        self._refresh: asyncio.Task[None] | None = None
 
     async def verify(self, token: str) -> Principal:
         """Who a token speaks for.
@@ -160,15 +171,20 @@ class Issuer:
             )
         except jwt.PyJWTError as error:
             raise Unauthorized(f"The bearer token is not valid: {error}") from None
-        subject = claims.get("sub")
-        return Principal(subject if isinstance(subject, str) and subject else None, staff=STAFF in self._roles(claims))
+        except (ValueError, TypeError, RecursionError):  # what a forged header makes of the library
+            raise Unauthorized("The bearer token is not a JWT.") from None
+        subject = str(claims.get("sub", ""))
+        return Principal(
+            subject if re.fullmatch(_CUSTOMER_ID, subject) else None, staff=STAFF in self._roles(claims)
+        )
 
     async def _key(self, key_id: str) -> jwt.PyJWK:
-        now = time.monotonic()
-        stale = now - self._fetched > _KEYS_FRESH_SECONDS or key_id not in self._keys
-        if stale and now - self._tried > _KEYS_RETRY_SECONDS:
-            self._tried = now
-            await self._fetch()
+        if key_id not in self._keys:
+            async with self._fetching:  # whoever comes while the keys are fetched has to see them
+                if key_id not in self._keys:
+                    await self._fetch_if_due()
+        elif time.monotonic() - self._fetched > _KEYS_FRESH_SECONDS and (self._refresh is None or self._refresh.done()):
+            self._refresh = asyncio.create_task(self._fetch_if_due())
         if not self._keys:
             raise Unavailable("The issuer's keys cannot be fetched, so no token can be checked. Try again shortly.",
                               retry_after=_KEYS_RETRY_SECONDS)  # fmt: skip
@@ -176,14 +192,20 @@ class Issuer:
             raise jwt.InvalidKeyError("its key is not one of the issuer's")
         return self._keys[key_id]
 
-    async def _fetch(self) -> None:
+    async def _fetch_if_due(self) -> None:
+        if time.monotonic() - self._tried <= _KEYS_RETRY_SECONDS:
+            return
+        self._tried = time.monotonic()
         try:
             async with httpx.AsyncClient(transport=self._transport, timeout=3, trust_env=False) as client:
                 discovery = await client.get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
-                keys = await client.get(discovery.raise_for_status().json()["jwks_uri"])
-                keys.raise_for_status()
-            key_set = jwt.PyJWKSet.from_dict(keys.json())
-        except (httpx.HTTPError, ValueError, KeyError, jwt.PyJWTError):
+                document = discovery.raise_for_status().json()
+                if document["issuer"] != self._issuer:
+                    raise ValueError(f"it calls itself {document['issuer']!r}, which has to be the same to the letter")
+                keys = await client.get(document["jwks_uri"])
+                key_set = jwt.PyJWKSet.from_dict(keys.raise_for_status().json())
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
+            log.warning("the keys of the issuer %s cannot be fetched: %s %s", self._issuer, type(error).__name__, error)
             return  # the keys at hand stay good; `_key` says so if there are none
         self._keys = {str(key.key_id): key for key in key_set.keys}
         self._fetched = time.monotonic()

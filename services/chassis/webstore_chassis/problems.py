@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -124,9 +125,15 @@ class Unavailable(Problem):
 class _Other(Problem):
     """What the framework refuses itself: an unknown path, a method that a path does not have."""
 
-    def __init__(self, error: HTTPException) -> None:
-        super().__init__(str(error.detail), headers=error.headers)
-        self.status, self.title = error.status_code, str(error.detail)
+    def __init__(self, error: HTTPException, request: Request) -> None:
+        phrase = HTTPStatus(error.status_code).phrase
+        asked = f"{request.method} {request.url.path}"
+        detail = {
+            404: f"There is nothing at {asked}. The service's paths are in its OpenAPI description.",
+            405: f"{asked} is not supported. The header Allow names the methods that are.",
+        }.get(error.status_code, str(error.detail))
+        super().__init__(_printable(detail), headers=error.headers)
+        self.status, self.title = error.status_code, phrase.capitalize()
 
 
 def handle(app: FastAPI) -> None:
@@ -152,8 +159,8 @@ def handle(app: FastAPI) -> None:
         return problem.response()
 
     @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> JSONResponse:
-        return _Other(error).response()
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        return _Other(error, request).response()
 
     @app.exception_handler(DBAPIError)
     async def database_failed(request: Request, error: DBAPIError) -> JSONResponse:

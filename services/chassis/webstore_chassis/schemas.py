@@ -28,7 +28,9 @@ _NUMBER = StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$")
 ProductNumber = Annotated[str, _NUMBER, Field(examples=["001"])]
 CartNumber = Annotated[str, _NUMBER, Field(examples=["900"])]
 
-Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000, examples=[10])]
+# An order takes this much, so a cart does too.
+MOST_LINES, MOST_OF_A_PRODUCT = 1000, 1_000_000
+Quantity = Annotated[int, Field(strict=True, ge=1, le=MOST_OF_A_PRODUCT, examples=[10])]
 StockQuantity = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000, examples=[100])]
 
 
@@ -54,3 +56,10 @@ class Line(Schema):
 
     product_number: ProductNumber
     quantity: Quantity
+
+
+class LineOutput(Schema):
+    """So many of a product, as it is: bounds hold what comes in, never what is there already."""
+
+    product_number: str = Field(examples=["001"])
+    quantity: int = Field(examples=[10])

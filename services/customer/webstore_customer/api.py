@@ -82,7 +82,9 @@ def routes(store: Store, auth: Auth) -> APIRouter:
     @router.post("/customer", status_code=201, response_model=CustomerOutput, responses=responses(Conflict))
     async def create_customer(customer: CustomerInput, caller: Caller) -> Customer:
         """Adds a customer, and gives it its id."""
-        customer_id = str(uuid4()) if caller.staff or caller.customer_id is None else caller.customer_id
+        customer_id = str(uuid4()) if caller.staff else caller.customer_id
+        if customer_id is None:
+            raise Unauthorized("The token names no subject, so there is no customer to add.")
         try:
             return await store.create(customer_id, customer.row())
         except IdTaken:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from webstore_chassis.auth import Auth
 from webstore_chassis.problems import Conflict, NotFound, Unauthorized, Unprocessable, responses
-from webstore_chassis.schemas import Line, Schema
+from webstore_chassis.schemas import MOST_LINES, Line, LineOutput, Schema
 from webstore_order.domain import Order, Status
 from webstore_order.placing import Placing, unknown
 from webstore_order.store import KeyReused, Store
@@ -19,7 +19,7 @@ from webstore_order.store import KeyReused, Store
 class OrderInput(Schema):
     """What to order."""
 
-    order_lines: list[Line] = Field(min_length=1, max_length=1000)
+    order_lines: list[Line] = Field(min_length=1, max_length=MOST_LINES)
 
 
 class OrderOutput(Schema):
@@ -28,7 +28,7 @@ class OrderOutput(Schema):
     id: UUID
     status: Status
     time_stamp: datetime
-    order_lines: list[Line]
+    order_lines: list[LineOutput]
 
 
 class Orders(Schema):
@@ -47,7 +47,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,400}$",
+        pattern=r"^[\x20-\x7e]{1,400}$",
         description="Repeating a request with the same key returns the order that the first one made",
     ),
 ]

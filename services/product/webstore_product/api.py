@@ -40,6 +40,12 @@ class ProductInput(Schema):
         )
 
 
+class StockOutput(Schema):
+    """How much can still be sold."""
+
+    quantity: int = Field(examples=[100])
+
+
 class ProductOutput(Schema):
     """A product."""
 
@@ -48,7 +54,7 @@ class ProductOutput(Schema):
     name: str
     description: str
     price: Money
-    stock: Stock
+    stock: StockOutput
 
 
 class Products(Schema):

@@ -30,7 +30,8 @@ def settle(store: Store) -> Callable[[Sequence[Event]], Awaitable[None]]:
 
 
 def release_left_behind(store: Store, order: Downstream, age_seconds: float) -> Callable[[], Awaitable[None]]:
-    """The sweep: asks order about old unsettled reservations, and frees those whose order is not placed.
+    """The sweep: asks order about old unsettled reservations, frees those whose order is not placed, and settles those
+    whose order is, as their event may be a dead letter.
 
     Asking withdraws the attempt at order, so that an attempt that was only slow cannot place the order after its
     stock was freed; a new attempt has a higher number, which `release` leaves alone.
@@ -39,8 +40,11 @@ def release_left_behind(store: Store, order: Downstream, age_seconds: float) -> 
     async def sweep() -> None:
         for order_id, attempt in await store.unsettled(age_seconds):
             answer = await order.request("POST", f"/internal/orders/{order_id}/withdraw", json={"attempt": attempt})
-            not_placed = answer.status_code == 404 or (answer.status_code == 200 and not answer.json()["placed"])
-            if not_placed and await store.release(order_id, attempt):
+            if answer.status_code not in (200, 404):
+                log.warning("order answered %d about the order %s", answer.status_code, order_id)
+            elif answer.status_code == 200 and answer.json()["placed"]:
+                await store.settle([order_id])
+            elif await store.release(order_id, attempt):
                 log.info("released what order %s had reserved and not placed", order_id)
         await store.forget_old()
 

@@ -7,6 +7,7 @@ is released.
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import TypedDict, cast
 from uuid import UUID
 
@@ -59,19 +60,20 @@ WHERE id = :id RETURNING {_COLUMNS}
 """)
 _DELETE = text("DELETE FROM product WHERE id = :id RETURNING id")
 
+# Lines are kept by the products' ids: numbers may be given to other products before they are released.
 _RESERVE = text("""
-INSERT INTO reservation (order_id, attempt, lines) VALUES (:order_id, :attempt, CAST(:lines AS jsonb))
+INSERT INTO reservation (order_id, attempt, lines)
+SELECT :order_id, :attempt, coalesce(jsonb_object_agg(product.id, wanted.quantity), '{}')
+FROM unnest(CAST(:numbers AS text[]), CAST(:quantities AS integer[])) AS wanted (number, quantity)
+JOIN product ON product_number = wanted.number
 ON CONFLICT (order_id) DO UPDATE SET attempt = greatest(reservation.attempt, excluded.attempt)
-RETURNING xmax = 0 AS is_new
+RETURNING xmax = 0 AS is_new, lines
 """)
 # In one order for everybody, so that two orders never wait for each other.
-_LOCK_STOCK = text("""
-SELECT product_number, stock FROM product WHERE product_number = ANY(:numbers) ORDER BY product_number FOR UPDATE
-""")
+_LOCK_STOCK = text("SELECT product_number, stock FROM product WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
 _CHANGE_STOCK = text("""
-UPDATE product SET stock = stock + change.quantity
-FROM unnest(CAST(:numbers AS text[]), CAST(:changes AS integer[])) AS change (number, quantity)
-WHERE product_number = change.number
+UPDATE product SET stock = stock + :sign * CAST(change.value AS integer)
+FROM jsonb_each_text(CAST(:lines AS jsonb)) AS change WHERE id = CAST(change.key AS uuid)
 """)
 _SETTLE = text("UPDATE reservation SET settled = true WHERE order_id = ANY(:order_ids) RETURNING order_id")
 _UNSETTLED = text("""
@@ -138,14 +140,19 @@ class Store:
             OutOfStock: not all of them are there; nothing is reserved.
         """
         quantities = wanted(lines)
+        parameters = {
+            "order_id": order_id,
+            "attempt": attempt,
+            "numbers": list(quantities),
+            "quantities": list(quantities.values()),
+        }
         async with self._database.engine.begin() as connection:
-            parameters = {"order_id": order_id, "attempt": attempt, "lines": json.dumps(quantities)}
-            if not (await connection.execute(_RESERVE, parameters)).scalar_one():
+            reservation = (await connection.execute(_RESERVE, parameters)).one()
+            if not reservation.is_new:
                 return
-            rows = await connection.execute(_LOCK_STOCK, {"numbers": list(quantities)})
+            rows = await connection.execute(_LOCK_STOCK, {"ids": list(reservation.lines)})
             check_stock(quantities, {row.product_number: row.stock for row in rows})
-            changes = [-quantity for quantity in quantities.values()]
-            await connection.execute(_CHANGE_STOCK, {"numbers": list(quantities), "changes": changes})
+            await connection.execute(_CHANGE_STOCK, {"lines": json.dumps(reservation.lines), "sign": -1})
 
     async def settle(self, order_ids: Sequence[UUID]) -> set[UUID]:
         """Makes reservations final; returns those that there were."""
@@ -161,12 +168,11 @@ class Store:
         """Puts a reservation's lines back, unless it was settled or renewed by a later attempt."""
         async with self._database.engine.begin() as connection:
             parameters = {"order_id": order_id, "attempt": attempt}
-            quantities = (await connection.execute(_RELEASE, parameters)).scalar_one_or_none()
-            if quantities is None:
+            lines = (await connection.execute(_RELEASE, parameters)).scalar_one_or_none()
+            if lines is None:
                 return False
-            await connection.execute(_LOCK_STOCK, {"numbers": list(quantities)})
-            changes = {"numbers": list(quantities), "changes": list(quantities.values())}
-            await connection.execute(_CHANGE_STOCK, changes)
+            await connection.execute(_LOCK_STOCK, {"ids": list(lines)})
+            await connection.execute(_CHANGE_STOCK, {"lines": json.dumps(lines), "sign": 1})
             return True
 
     async def forget_old(self) -> None:
@@ -190,9 +196,10 @@ class Store:
         first: dict[str, NewProduct] = {}
         for product in products:
             first.setdefault(product["product_number"], product)
-        new = list(first.values())
+        # In one order for every replica, so that two never wait for each other.
+        new = sorted(first.values(), key=itemgetter("product_number"))
         parameters = {
-            "numbers": list(first),
+            "numbers": [product["product_number"] for product in new],
             "names": [product["name"] for product in new],
             "descriptions": [product["description"] for product in new],
             "prices": [product["price"] for product in new],

@@ -13,7 +13,7 @@ from webstore_chassis.events import Cursor, Event
 from webstore_chassis.journal import Journal, VersionConflict
 from webstore_chassis.problems import BadRequest, Conflict, NotFound, Unauthorized, Unavailable, responses
 from webstore_chassis.schemas import CartNumber, Line, Schema
-from webstore_shopping_command.domain import Cart, CartKey, NoSuchCart, NoSuchLine, NotEnoughInStock
+from webstore_shopping_command.domain import Cart, CartFull, CartKey, NoSuchCart, NoSuchLine, NotEnoughInStock
 from webstore_shopping_command.store import Store
 
 MOST_EVENTS = 1000
@@ -126,7 +126,7 @@ async def _in_stock(product: Downstream, product_number: str) -> int:
 async def _change(store: Store, key: CartKey, decide: Callable[[Cart], Event]) -> None:
     try:
         await store.change(key, decide)
-    except NotEnoughInStock as error:
+    except (NotEnoughInStock, CartFull) as error:
         raise Conflict(str(error)) from None
     except NoSuchCart:
         raise NotFound(f"You have no cart {key.cart_number}. Adding a product makes one.") from None

@@ -2,8 +2,8 @@
 
 A line is made of entries, one for each event that put something in, kept under that event's version. A checkout buys
 the cart as of a version, and its event comes later: it erases the entries up to that version and leaves what was put
-    in meanwhile. Every erasing is
-"up to a version", so replaying gives the same cart whenever the checkout's event arrives.
+in meanwhile. Every erasing is "up to a version", so replaying gives the same cart whenever the checkout's event
+arrives.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from webstore_chassis.events import Event
+from webstore_chassis.schemas import MOST_LINES, MOST_OF_A_PRODUCT
 
 ADDED, UPDATED, REMOVED, CHECKED_OUT = "product-added", "product-updated", "product-removed", "cart-checked-out"
 
@@ -25,6 +26,10 @@ class NoSuchLine(Exception):
 
 class NotEnoughInStock(Exception):
     """The cart would hold more of a product than there is."""
+
+
+class CartFull(Exception):
+    """The cart would hold more than an order can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,12 @@ class Cart:
 
         Raises:
             NotEnoughInStock: with what the cart has already it would be more than there is.
+            CartFull: with what the cart has already it would be more than an order can have.
         """
-        self._check_stock(product_number, self.quantity(product_number) + quantity, in_stock)
+        wanted = self.quantity(product_number) + quantity
+        self._check_stock(product_number, wanted, in_stock)
+        if wanted > MOST_OF_A_PRODUCT or len(self.entries.keys() | {product_number}) > MOST_LINES:
+            raise CartFull(f"A cart holds at most {MOST_LINES:,} products, and {MOST_OF_A_PRODUCT:,} of each.")
         return self._event(ADDED, productNumber=product_number, quantity=quantity)
 
     def update(self, product_number: str, quantity: int, in_stock: int) -> Event:

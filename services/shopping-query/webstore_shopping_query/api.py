@@ -10,7 +10,7 @@ from pydantic import Field
 
 from webstore_chassis.auth import Auth
 from webstore_chassis.problems import Conflict, NotFound, Unauthorized, responses
-from webstore_chassis.schemas import CartNumber, Line, Schema
+from webstore_chassis.schemas import CartNumber, LineOutput, Schema
 from webstore_shopping_query.checkout import Checkouts
 from webstore_shopping_query.store import Cart, Store
 
@@ -21,7 +21,7 @@ class CartOutput(Schema):
     id: UUID
     cart_number: str = Field(examples=["900"])
     customer_id: str
-    cart_lines: list[Line]
+    cart_lines: list[LineOutput]
 
 
 class Carts(Schema):
@@ -36,7 +36,7 @@ class OrderOutput(Schema):
     id: UUID
     status: str = Field(examples=["PENDING"])
     time_stamp: datetime
-    order_lines: list[Line]
+    order_lines: list[LineOutput]
 
 
 def routes(store: Store, checkouts: Checkouts, auth: Auth) -> APIRouter:

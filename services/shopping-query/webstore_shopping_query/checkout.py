@@ -72,8 +72,12 @@ class Checkouts:
     async def finish_left_behind(self, age_seconds: float) -> None:
         """The sweep: finishes what a crash, or an order service that was away, left unfinished."""
         for checkout in await self._store.left_behind(age_seconds):
-            order = await self.finish(checkout)
-            log.info("finished the checkout %s that was left behind: order %s", checkout.key, order["id"])
+            try:
+                order = await self.finish(checkout)
+            except Unavailable as error:  # one that cannot be finished holds up no other
+                log.warning("the checkout %s still waits: %s", checkout.key, error)
+            else:
+                log.info("finished the checkout %s that was left behind: order %s", checkout.key, order["id"])
 
 
 def _empty(cart_number: str, empty: EmptyCart) -> Conflict:

@@ -32,7 +32,7 @@ SELECT stream, coalesce(live.customer_id, next.customer_id) AS customer_id,
        coalesce(live.cart_number, next.cart_number) AS cart_number,
        least(coalesce(live.version, 0), coalesce(next.version, 0)) AS version
 FROM {LIVE}.cart AS live FULL JOIN {_NEXT}.cart AS next USING (stream)
-WHERE live.version IS DISTINCT FROM next.version
+WHERE live.version IS DISTINCT FROM next.version ORDER BY stream
 """)
 _BOUGHT = text("SELECT stream, max(cart_version) AS version FROM checkout WHERE order_id IS NOT NULL GROUP BY stream")
 _DIFFERENT = text(f"""
