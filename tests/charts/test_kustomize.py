@@ -11,7 +11,7 @@ import yaml
 from tests.needs import missing
 
 ROOT = Path(__file__).parents[2]
-KUSTOMIZATIONS = sorted(
+KUSTOMIZATIONS = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("kustomize/**/kustomization.yaml"))
     path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("kustomize/**/kustomization.yaml")
 )
 

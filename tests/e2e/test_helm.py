@@ -8,7 +8,10 @@ import pytest
 from tests.e2e.cluster import ROOT, SERVICES, Cluster, Store, eventually, ready
 from tests.e2e.load import Load
 
-KINDS = "deployments,statefulsets,services,configmaps,ingresses,networkpolicies,poddisruptionbudgets,serviceaccounts,secrets"
+KINDS = (
+    "deployments,statefulsets,services,configmaps,ingresses,networkpolicies,poddisruptionbudgets,"
+    "serviceaccounts,secrets"
+)
 OF_THE_CLUSTER = {"kube-root-ca.crt", "default"}
 
 
