@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pybreaker
+from opentelemetry.trace import SpanKind
 
-from webstore_chassis import context
+from webstore_chassis import context, telemetry
 from webstore_chassis.metrics import BREAKER, CALLS
 from webstore_chassis.problems import Unavailable
 from webstore_chassis.settings import Settings
@@ -36,6 +37,8 @@ class _Watch(pybreaker.CircuitBreakerListener):
 
     def state_change(self, cb: pybreaker.CircuitBreaker, old_state: Any, new_state: Any) -> None:
         """Says so in the log and in the figures."""
+        if getattr(old_state, "name", None) == new_state.name:
+            return  # a call that began before it opened has failed too
         BREAKER.labels(self.service, self.downstream).set(_STATES[new_state.name])
         log.warning(
             "breaker to %s: %s -> %s", self.downstream, getattr(old_state, "name", None), new_state.name,
@@ -139,10 +142,10 @@ class Downstream:
             with self._breaker.calling():
                 try:
                     async with asyncio.timeout(max(0.0, ends - time.monotonic())):
-                        answer = await self._client.request(method, path, json=json, headers=headers)
+                        answer = await self._send(method, path, json, headers)
                 except TimeoutError:
                     raise _Failed("no answer within the deadline") from None
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     raise _Failed(f"{type(error).__name__} {error}".strip()) from None
                 if answer.status_code >= 500:
                     raise _Failed(f"status {answer.status_code}")
@@ -150,6 +153,24 @@ class Downstream:
         finally:
             if trial:
                 self._trial = False
+
+    async def _send(self, method: str, path: str, json: Any, headers: Mapping[str, str]) -> httpx.Response:
+        if not telemetry.enabled():
+            return await self._client.request(method, path, json=json, headers=headers)
+        url = self._client.base_url
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.full": f"{url}{path.lstrip('/')}",
+            "server.address": url.host,
+            "server.port": url.port or (443 if url.scheme == "https" else 80),
+            "service.peer.name": self.name,
+        }
+        with telemetry.span(method, SpanKind.CLIENT, attributes) as span:
+            answer = await self._client.request(method, path, json=json, headers={**headers, **telemetry.inject()})
+            span.set_attribute("http.response.status_code", answer.status_code)
+            if answer.status_code >= 400:
+                telemetry.fail(span, str(answer.status_code))
+            return answer
 
     def _count(self, outcome: str) -> None:
         CALLS.labels(self.service, self.name, outcome).inc()

@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from opentelemetry.trace import Span, get_current_span
+
+from webstore_chassis import telemetry
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,13 +26,13 @@ class Coalescer(Generic[Item, Result]):
     def __init__(self, execute: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most: int = 100) -> None:
         self._execute = execute
         self._most = most
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Result], Span]] = []
         self._running: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
         """The result for one item."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, get_current_span()))
         if self._running is None:
             # A task of its own, so that a caller that goes away takes no other caller's answer with it.
             self._running = asyncio.create_task(self._run())
@@ -42,14 +46,15 @@ class Coalescer(Generic[Item, Result]):
         finally:
             self._running = None
 
-    async def _serve(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _serve(self, batch: list[tuple[Item, asyncio.Future[Result], Span]]) -> None:
         try:
-            results = await self._execute([item for item, _ in batch])
+            with telemetry.together([caller for _, _, caller in batch]):
+                results = await self._execute([item for item, _, _ in batch])
         except Exception as error:
-            for _, future in batch:
+            for _, future, _ in batch:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)

@@ -5,10 +5,12 @@ reason.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,7 +31,8 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_received_at ON inbox (received_at);
 """
 _RECEIVE = text("""
-INSERT INTO inbox (event_id) SELECT DISTINCT unnest(CAST(:ids AS text[])) ON CONFLICT DO NOTHING RETURNING event_id
+INSERT INTO inbox (event_id) SELECT DISTINCT id FROM unnest(CAST(:ids AS text[])) AS id ORDER BY id
+ON CONFLICT DO NOTHING RETURNING event_id
 """)
 # Well above the time for which a topic keeps what could come again.
 _FORGET = text("DELETE FROM inbox WHERE received_at < now() - interval '30 days'")
@@ -51,6 +54,19 @@ async def unseen(connection: AsyncConnection, events: Sequence[Event]) -> list[E
 async def forget_old(connection: AsyncConnection) -> None:
     """Removes from the inbox what can no longer come again."""
     await connection.execute(_FORGET)
+
+
+@contextmanager
+def handling(event: Event) -> Iterator[None]:
+    """Makes one event of several the cause, and its trace the one, of what is done in a block of code."""
+    request_token = context.request_id.set(event.id)
+    actor_token = context.actor.set(event.metadata.get("actor"))
+    try:
+        with telemetry.continued(event.metadata):
+            yield
+    finally:
+        context.actor.reset(actor_token)
+        context.request_id.reset(request_token)
 
 
 class Consumer:
@@ -83,12 +99,9 @@ class Consumer:
         for message in messages:
             try:
                 events.append((message, _event(message)))
-            except (ValueError, KeyError, TypeError) as error:
+            except Exception as error:
                 await self._bury(message, f"not an event: {type(error).__name__}: {error}")
-        if telemetry.enabled():  # each in its own trace
-            for pair in events:
-                await self._attempt([pair])
-        elif events:
+        if events:
             await self._attempt(events)
         for message in messages:
             CONSUMED.labels(self.group, message.topic).inc()
@@ -115,19 +128,20 @@ class Consumer:
             return None
 
     async def _handle(self, events: Sequence[tuple[Message, Event]]) -> None:
-        message, first = events[0]
-        request_token = context.request_id.set(first.id)
-        actor_token = context.actor.set(first.metadata.get("actor"))
-        try:
-            attributes = {"messaging__system": "kafka", "messaging__destination__name": message.topic}
-            if telemetry.enabled():
-                with telemetry.span(f"process {message.topic}", SpanKind.CONSUMER, message.headers, **attributes):
-                    await self._handler([event for _, event in events])
-            else:
-                await self._handler([event for _, event in events])
-        finally:
-            context.actor.reset(actor_token)
-            context.request_id.reset(request_token)
+        spans = [self._span(message, event) for message, event in events] if telemetry.enabled() else []
+        batch = [event for _, event in events]
+        if spans:  # what an event causes is a part of its processing
+            batch = [
+                replace(event, metadata={**event.metadata, **telemetry.inject(span)})
+                for event, span in zip(batch, spans, strict=True)
+            ]
+        with telemetry.ended(spans), handling(batch[0]), telemetry.together(spans):
+            await self._handler(batch)
+
+    def _span(self, message: Message, event: Event) -> Span:
+        attributes = telemetry.messaging("process", self._transport.system, message.topic, event.id)
+        attributes["messaging.consumer.group.name"] = self.group
+        return telemetry.start(f"process {message.topic}", SpanKind.CONSUMER, attributes, message.headers)
 
     async def _bury(self, message: Message, reason: str) -> None:
         DEAD_LETTERS.labels(self.group, message.topic).inc()

@@ -42,6 +42,7 @@ class Database:
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=5,
+            hide_parameters=True,  # errors are logged, and parameters may be personal data
             connect_args={"connect_timeout": 3, "application_name": application, "options": _SESSION},
         )
         # One statement needs no transaction around it: half the round trips.

@@ -1,18 +1,20 @@
-"""The outermost layer of a service's HTTP: request ids, one spelling of a path, the body limit, figures, the last
-catch.
+"""The outermost layer of a service's HTTP: request ids, one spelling of a path, the body limit, traces, figures, the
+last catch.
 """
 
 import logging
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from opentelemetry.trace import SpanKind, get_current_span
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webstore_chassis import context
+from webstore_chassis import context, telemetry
 from webstore_chassis.metrics import REQUESTS
 from webstore_chassis.problems import Problem, TooLarge
 
@@ -20,6 +22,7 @@ log = logging.getLogger("webstore.access")
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _UNMEASURED = frozenset({"/livez", "/readyz", "/metrics"})
+_TRACE = (b"traceparent", b"tracestate")
 
 
 class Edge:
@@ -35,7 +38,6 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
         # The contract's client ends a path with a slash: the same resource, without a redirect that it need not follow.
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
@@ -44,6 +46,28 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id"))
         service_token = context.service.set(self.service)
         request_token = context.request_id.set(request_id)
+        try:
+            if path in _UNMEASURED or not telemetry.enabled():
+                await self._answer(scope, receive, send, headers, request_id)
+            else:
+                attributes = {
+                    "http.request.method": scope["method"],
+                    "url.scheme": scope["scheme"],
+                    "url.path": path,
+                    "user_agent.original": headers.get(b"user-agent", b"").decode(errors="replace"),
+                }
+                parent = {name.decode(): headers[name].decode("latin-1") for name in _TRACE if name in headers}
+                with telemetry.span(scope["method"], SpanKind.SERVER, attributes, parent):
+                    await self._answer(scope, receive, send, headers, request_id)
+        finally:
+            context.request_id.reset(request_token)
+            context.service.reset(service_token)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], request_id: str
+    ) -> None:
+        started = time.perf_counter()
+        path: str = scope["path"]
         status = 0
 
         async def answer(message: Message) -> None:
@@ -68,14 +92,18 @@ class Edge:
         finally:
             if path not in _UNMEASURED:
                 route = getattr(scope.get("route"), "path", "unmatched")
-                seconds = time.perf_counter() - started
-                REQUESTS.labels(self.service, scope["method"], route, status).observe(seconds)
-                if log.isEnabledFor(logging.INFO):
-                    method, ms = scope["method"], round(seconds * 1000, 2)
-                    fields = {"method": method, "route": route, "status": status, "ms": ms}
-                    log.info("%s %s %d", method, route, status, extra=fields)
-            context.request_id.reset(request_token)
-            context.service.reset(service_token)
+                self._note(scope["method"], route, status, time.perf_counter() - started)
+
+    def _note(self, method: str, route: str, status: int, seconds: float) -> None:
+        REQUESTS.labels(self.service, method, route, status).observe(seconds)
+        span = get_current_span()
+        if span.is_recording():
+            span.update_name(f"{method} {route}")
+            span.set_attributes({"http.route": route, "http.response.status_code": status})
+            if status >= 500:
+                telemetry.fail(span, str(status))
+        fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
+        log.info("%s %s %d", method, route, status, extra=fields)
 
     def _limited(self, receive: Receive) -> Receive:
         received = 0
@@ -86,7 +114,7 @@ class Edge:
             received += len(message.get("body", b""))
             if received > self.max_body_bytes:
                 # The framework passes its own exceptions through its body parser, and no others.
-                raise HTTPException(413, self._too_large().detail)
+                raise HTTPException(TooLarge.status, self._too_large().detail)
             return message
 
         return limited

@@ -1,52 +1,131 @@
-"""JSON log lines on stdout, each with service, level, request id and, where there is a trace, its ids."""
+"""JSON log lines on stdout and in the log file, each with service, level, request id and the ids of its trace.
 
+What logs only puts a record into a bounded queue; a thread formats and writes. So a disk or a reader of stdout that
+stalls costs lines, which are counted, and never time of a request.
+"""
+
+import atexit
 import logging
+import queue
 import sys
-from pathlib import Path
+import threading
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from typing import Any
 
 from opentelemetry import trace
 from pythonjsonlogger.json import JsonFormatter
 
 from webstore_chassis import context
+from webstore_chassis.masking import masked
+from webstore_chassis.metrics import LOG_LINES_LOST
 from webstore_chassis.settings import Settings
 
+_QUEUED_LINES = 4096
+_LONGEST_TEXT = 8192
+_STOP_SECONDS = 2.0
+_listener: QueueListener | None = None
 
-class _Context(logging.Filter):
-    """Adds what the line belongs to; a filter, because it must be read in the task that logs."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
+class _Entrance(QueueHandler):
+    """What the loggers see: completes a record in the task that logs, and queues it or drops it."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         record.service = context.service.get()
         record.request_id = context.request_id.get()
         span = trace.get_current_span().get_span_context()
         record.trace_id = format(span.trace_id, "032x") if span.is_valid else None
         record.span_id = format(span.span_id, "016x") if span.is_valid else None
-        return True
+        # What the arguments and the traceback refer to may have changed by the time that the thread gets to it.
+        record.msg, record.args = _shortened(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = _shortened(logging.Formatter().formatException(record.exc_info))
+            record.exc_info = None
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            LOG_LINES_LOST.labels("queue full").inc()
+
+
+class _Listener(QueueListener):
+    """The thread that writes."""
+
+    def enqueue_sentinel(self) -> None:
+        self.queue.put(self._sentinel)  # type: ignore[attr-defined]  # unlike the base's, waits for a place
+
+
+class _Stdout(logging.StreamHandler[Any]):
+    def handleError(self, record: logging.LogRecord) -> None:
+        LOG_LINES_LOST.labels("stdout").inc()
+
+
+class _File(RotatingFileHandler):
+    """A file, and the one before it: a reader that is behind by no more than that misses nothing."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:
+        # The base formats the line just to measure it; a line more than the bound does no harm.
+        return int(self.stream is not None and self.stream.tell() >= self.maxBytes)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        LOG_LINES_LOST.labels("file").inc()
 
 
 class _Lines(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: str | None = getattr(record, "_line", None)
+        if line is None:
+            record._line = line = super().format(record)
+        return line
+
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in log_data.items() if value is not None}
+        return {name: masked(value, name) for name, value in log_data.items() if value is not None and name != "_line"}
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return str(masked(super().format(record)))
 
 
 def configure(settings: Settings, *, stream: Any = None) -> None:
     """Sends the process's log to stdout (or the given stream), and to the log file if one is set."""
+    global _listener  # noqa: PLW0603 - a process has one
+    close()
     lines = _Lines(
         "{asctime}{levelname}{service}{name}{message}{request_id}{trace_id}{span_id}",
         style="{",
         rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
-    text = logging.Formatter("{asctime} {levelname:7} {service}: {message}", style="{", datefmt="%H:%M:%S")
-    console = logging.StreamHandler(stream or sys.stdout)
+    console = _Stdout(stream or sys.stdout)
+    text = _Text("{asctime} {levelname:7} {service}: {message}", style="{", datefmt="%H:%M:%S")
     console.setFormatter(lines if settings.log_format == "json" else text)
-    handlers: list[logging.Handler] = [console]
+    targets: list[logging.Handler] = [console]
     if settings.log_file:
-        file = logging.FileHandler(Path(settings.log_file))
+        file = _File(settings.log_file, maxBytes=settings.log_file_bytes, backupCount=1, encoding="utf-8")
         file.setFormatter(lines)
-        handlers.append(file)
-    for handler in handlers:
-        handler.addFilter(_Context())
-    logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
-    for noisy in ("httpx", "httpcore", "aiokafka", "alembic", "uvicorn.access"):
+        targets.append(file)
+    records: queue.Queue[logging.LogRecord] = queue.Queue(_QUEUED_LINES)
+    _listener = _Listener(records, *targets)
+    _listener.start()
+    logging.basicConfig(level=settings.log_level, handlers=[_Entrance(records)], force=True)
+    for noisy in ("httpx", "httpcore", "aiokafka", "alembic", "uvicorn.access", "urllib3"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+
+
+@atexit.register
+def close() -> None:
+    """Writes what is queued, for a few seconds at the most."""
+    global _listener
+    listener, _listener = _listener, None
+    if listener:
+        last = threading.Thread(target=listener.stop, daemon=True)
+        last.start()
+        last.join(_STOP_SECONDS)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"{text[:_LONGEST_TEXT]} … ({len(text) - _LONGEST_TEXT:,} characters left out)"

@@ -64,9 +64,12 @@ def run(
 def _serve(name: str, settings: AnySettings, build: Callable[[AnySettings], FastAPI]) -> None:
     if not settings.kafka_bootstrap_servers:
         raise SettingsError(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not set: expected host:port of a Kafka broker.")
-    telemetry.configure(name)
+    telemetry.configure()
     app = build(settings)
-    uvloop.run(_live(app, settings))
+    try:
+        uvloop.run(_live(app, settings))
+    finally:
+        telemetry.shutdown()
 
 
 async def _live(app: FastAPI, settings: Settings) -> None:

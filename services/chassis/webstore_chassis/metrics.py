@@ -19,6 +19,13 @@ PUBLISHED = Counter("webstore_relay_published_total", "Events published by the r
 CONSUMED = Counter("webstore_consumed_total", "Events taken from topics", ["service", "topic"])
 CONSUMER_LAG = Gauge("webstore_consumer_lag_seconds", "Age of the newest event taken, when it was taken", ["service"])
 DEAD_LETTERS = Counter("webstore_dead_letters_total", "Messages given up and sent to <topic>.dlq", ["service", "topic"])
+PROJECTION_LAG = Gauge(
+    "webstore_projection_lag_seconds", "Age of the newest event in the read model, when it was applied", ["service"]
+)
+SPANS = Counter(
+    "webstore_spans_total", "Spans ended, and those of them sent or failed; the rest waits or was dropped", ["outcome"]
+)
+LOG_LINES_LOST = Counter("webstore_log_lines_lost_total", "Log lines that were not written", ["reason"])
 RESTARTS = Counter(
     "webstore_background_restarts_total", "Background work begun again after a failure", ["service", "work"]
 )

@@ -4,8 +4,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from psycopg import AsyncConnection
 from sqlalchemy import text
 
@@ -96,19 +97,27 @@ class Relay:
                 await self._appended()
 
     async def _publish(self, events: Sequence[Event]) -> None:
-        messages = [self._message(event) for event in events if event.type in self._topics]
-        if messages:
-            await self._transport.publish(messages)
-            PUBLISHED.labels(self._service).inc(len(messages))
+        wanted = [event for event in events if event.type in self._topics]
+        if not wanted:
+            return
+        spans = [self._span(event) for event in wanted] if telemetry.enabled() else []
+        with telemetry.ended(spans):
+            contexts = map(telemetry.inject, spans) if spans else repeat({}, len(wanted))
+            await self._transport.publish(
+                [self._message(event, trace) for event, trace in zip(wanted, contexts, strict=True)]
+            )
+        PUBLISHED.labels(self._service).inc(len(wanted))
 
-    def _message(self, event: Event) -> Message:
+    def _span(self, event: Event) -> Span:
+        attributes = telemetry.messaging("send", self._transport.system, self._topics[event.type], event.id)
+        return telemetry.start(f"send {self._topics[event.type]}", SpanKind.PRODUCER, attributes, event.metadata)
+
+    def _message(self, event: Event, trace: Mapping[str, str]) -> Message:
         topic = self._topics[event.type]
         headers = {"event-id": event.id, "type": event.type, "version": str(event.version), **event.metadata}
         if event.recorded_at:
             headers["recorded-at"] = event.recorded_at.isoformat()
-        if telemetry.enabled():
-            with telemetry.span(f"send {topic}", SpanKind.PRODUCER, headers, messaging__destination__name=topic):
-                headers |= telemetry.inject()
+        headers.update(trace)
         value = {**event.data, "version": event.version, "eventId": event.id}
         return Message(topic, event.stream, json.dumps(value).encode(), headers)
 

@@ -89,7 +89,7 @@ def application(
         app.include_router(router)
     app.include_router(_operations(database))
     app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes)
-    telemetry.instrument(app, database.engine)
+    telemetry.trace_statements(database.engine)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level written")
     log_format: Literal["json", "text"] = Field("json", description="JSON lines, or text for people")
     log_file: str | None = Field(None, description="Write the log as JSON lines to this file too")
+    log_file_bytes: int = Field(
+        10_485_760, ge=1024, description="Size at which the log file is begun anew; the one before it is kept"
+    )
 
     auth_mode: Literal["header", "oidc"] = Field(
         "header", description="Trust the `Customer-ID` header (trusted networks only), or verify a bearer JWT"

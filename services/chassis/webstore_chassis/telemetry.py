@@ -1,72 +1,253 @@
-"""OpenTelemetry, set up by opentelemetry-distro from the standard OTEL_… variables; off unless an endpoint is given.
+"""Traces: OpenTelemetry's SDK, set up from the standard OTEL_… variables; off, and without cost, unless an endpoint is
+given.
 
-Trace context travels in HTTP headers (by the instrumentation of FastAPI and httpx), and in the journal's metadata
-and the messages' headers (by `inject` and `span` here), as W3C traceparent (https://www.w3.org/TR/trace-context/).
+Spans are made here and not by the instrumentation libraries, which cost a request more than everything else that it
+does, also when it is not sampled (tests/bench/results-telemetry.md has the figures), and which copy a database's error
+messages, with their values, into spans. Names and attributes are those of the semantic conventions
+(https://opentelemetry.io/docs/specs/semconv/). Trace context travels as W3C traceparent
+(https://www.w3.org/TR/trace-context/): in HTTP headers, in the journal's metadata and in messages' headers. Baggage
+does not travel: nobody knows what is in it.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, lru_cache
+from importlib.metadata import version
+from typing import Any
 
-from fastapi import FastAPI
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from webstore_chassis import context
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_tracer = trace.get_tracer("webstore")
+_SHUTDOWN_SECONDS = 3.0
+_propagator = TraceContextTextMapPropagator()
+_no_tracer = trace.NoOpTracer()
+# What takes the spans of all services in this process; None: tracing is off.
+_processor: Any = None
+
+
+def configure() -> None:
+    """Sets up the SDK for this process: spans go to the endpoint by OTLP over HTTP, in batches, from a thread.
+
+    That thread's queue is bounded (OTEL_BSP_MAX_QUEUE_SIZE): where the endpoint is slow or dead, spans are lost, and
+    counted, and no request waits.
+    """
+    global _processor  # noqa: PLW0603 - a process has one
+    off = os.environ.get("OTEL_SDK_DISABLED") == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if off or _processor or not any(os.environ.get(name) for name in _ENDPOINTS):
+        return
+    from webstore_chassis.spans import processor
+
+    _processor = processor()
+
+
+def shutdown() -> None:
+    """Sends what is still here, for a few seconds at the most: an endpoint that hangs must not hold up the stop."""
+    if _processor:
+        last = threading.Thread(target=_processor.shutdown, daemon=True)
+        last.start()
+        last.join(_SHUTDOWN_SECONDS)
 
 
 def enabled() -> bool:
-    """Whether an endpoint for spans is given."""
-    return any(os.environ.get(name) for name in _ENDPOINTS) and os.environ.get("OTEL_SDK_DISABLED") != "true"
+    """Whether this process traces."""
+    return _processor is not None
 
 
-def configure(service: str) -> None:
-    """Sets up the SDK for this process; without an endpoint it does nothing, and costs nothing later."""
-    if not enabled():
-        return
-    from opentelemetry.distro import OpenTelemetryConfigurator, OpenTelemetryDistro
-    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+@cache
+def _tracer_of(service: str) -> Tracer:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
 
-    os.environ.setdefault("OTEL_SERVICE_NAME", service)
-    os.environ.setdefault("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    os.environ.setdefault("OTEL_METRICS_EXPORTER", "none")
-    os.environ.setdefault("OTEL_LOGS_EXPORTER", "none")
-    OpenTelemetryDistro().configure()
-    OpenTelemetryConfigurator().configure()  # type: ignore[no-untyped-call]
-    HTTPXClientInstrumentor().instrument()
+    resource = Resource.create({"service.name": service, "service.version": version("webstore-chassis")})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(_processor)
+    return provider.get_tracer("webstore")
 
 
-def instrument(app: FastAPI, engine: AsyncEngine) -> None:
-    """Traces an application's requests and its database's statements (their text, never their values)."""
-    if not enabled():
-        return
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+def start(
+    name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue], parent: Mapping[str, str] | None = None
+) -> Span:
+    """A span of the service at hand; who starts it ends it.
 
-    FastAPIInstrumentor.instrument_app(app, excluded_urls="livez,readyz,metrics", exclude_spans=["receive", "send"])
-    SQLAlchemyInstrumentor().instrument(engine=engine.sync_engine)
-
-
-def inject() -> dict[str, str]:
-    """The trace context at hand, as headers; empty when there is none."""
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return carrier
+    Args:
+        parent: headers or metadata with the trace context that it continues; None: the span at hand.
+    """
+    tracer = _tracer_of(context.service.get()) if _processor else _no_tracer
+    around = None if parent is None else _propagator.extract(parent, otel_context.Context())
+    return tracer.start_span(name, around, kind, attributes)
 
 
 @contextmanager
-def span(name: str, kind: SpanKind, headers: Mapping[str, str], **attributes: str | int) -> Iterator[None]:
-    """A span whose parent is the trace context in the headers.
+def span(
+    name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue], parent: Mapping[str, str] | None = None
+) -> Iterator[Span]:
+    """A span around a block of code, which is at hand in it; see `start`."""
+    if not _processor:
+        yield trace.INVALID_SPAN
+        return
+    with ended([started := start(name, kind, attributes, parent)]), at_hand(started):
+        yield started
+
+
+@contextmanager
+def ended(spans: Sequence[Span]) -> Iterator[None]:
+    """Ends the spans after a block of code, as failed if it raises."""
+    try:
+        yield
+    except BaseException as error:
+        for each in spans:
+            fail(each, type(error).__name__)
+        raise
+    finally:
+        for each in spans:
+            each.end()
+
+
+@contextmanager
+def at_hand(current: Span) -> Iterator[None]:
+    """Makes a span the one that further spans, log lines and events belong to."""
+    token = otel_context.attach(trace.set_span_in_context(current))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+@contextmanager
+def continued(carrier: Mapping[str, str]) -> Iterator[None]:
+    """Makes the trace context in headers or metadata the one at hand."""
+    if not _processor:
+        yield
+        return
+    token = otel_context.attach(_propagator.extract(carrier, otel_context.Context()))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def messaging(operation: str, system: str, destination: str, message_id: str) -> dict[str, AttributeValue]:
+    """What a span about a message says (https://opentelemetry.io/docs/specs/semconv/messaging/).
 
     Args:
-        attributes: dots of the semantic conventions' names are written as `__`.
+        operation: send or process.
     """
-    with _tracer.start_as_current_span(
-        name,
-        context=propagate.extract(headers),
-        kind=kind,
-        attributes={key.replace("__", "."): value for key, value in attributes.items()},
-    ):
+    return {
+        "messaging.system": system,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": destination,
+        "messaging.message.id": message_id,
+    }
+
+
+@contextmanager
+def resumed(name: str, earlier: Mapping[str, str]) -> Iterator[None]:
+    """Work of this request that belongs to an earlier trace, as placing an order does to that of its checkout.
+
+    A span there is at hand, and linked with the request's. But a caller who brought a trace decides what it holds: then
+    there is the link only.
+    """
+    here = trace.get_current_span()
+    there = trace.get_current_span(_propagator.extract(earlier, otel_context.Context())).get_span_context()
+    if not _processor or not there.is_valid or there.trace_id == here.get_span_context().trace_id:
         yield
+        return
+    here.add_link(there)
+    if getattr(here, "parent", None) is not None:
+        yield
+        return
+    around = trace.set_span_in_context(trace.NonRecordingSpan(there))
+    tracer = _tracer_of(context.service.get())
+    with ended([made := tracer.start_span(name, around, links=[Link(here.get_span_context())])]), at_hand(made):
+        yield
+
+
+def fail(failed: Span, reason: str) -> None:
+    """Marks a span as failed.
+
+    Args:
+        reason: the kind of failure, never an exception's text: that may repeat what a person sent.
+    """
+    failed.set_attribute("error.type", reason)
+    failed.set_status(Status(StatusCode.ERROR))
+
+
+def inject(of: Span | None = None) -> dict[str, str]:
+    """The trace context of a span, or of what is at hand, as headers; empty when there is none."""
+    carrier: dict[str, str] = {}
+    if _processor:
+        _propagator.inject(carrier, None if of is None else trace.set_span_in_context(of))
+    return carrier
+
+
+def carried(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The trace context in an event's metadata, to be kept for later work."""
+    return {name: metadata[name] for name in _propagator.fields if name in metadata}
+
+
+def _is_kept(of: Span) -> bool:
+    return of.get_span_context().trace_flags.sampled
+
+
+@contextmanager
+def together(callers: Sequence[Span]) -> Iterator[None]:
+    """Work done at once for several callers: a part of the first kept trace among theirs, with links to the others."""
+    kept = [caller for caller in callers if _is_kept(caller)]
+    if len(kept) < 2:
+        with at_hand((kept or callers or [trace.INVALID_SPAN])[0]):
+            yield
+        return
+    with at_hand(kept[0]):
+        tracer = _tracer_of(context.service.get())
+        joint = tracer.start_span("together", links=[Link(other.get_span_context()) for other in kept[1:]])
+        with ended([joint]), at_hand(joint):
+            yield
+
+
+def trace_statements(engine: AsyncEngine) -> None:
+    """Adds a span for each statement that runs within a trace that is kept: its text, never its values."""
+    if not _processor:
+        return
+    url = engine.url
+    place: dict[str, AttributeValue] = {
+        "db.system.name": "postgresql",
+        "db.namespace": url.database or "",
+        "server.address": url.host or str(url.query.get("host", "localhost")),
+        "server.port": url.port or 5432,
+    }
+
+    def before(_: Any, __: Any, statement: str, ___: Any, execution: Any, ____: bool) -> None:
+        if _is_kept(trace.get_current_span()):
+            operation, described = _described(statement)
+            execution.webstore_span = start(f"{operation} {url.database}", SpanKind.CLIENT, {**place, **described})
+
+    def after(_: Any, __: Any, ___: str, ____: Any, execution: Any, _____: bool) -> None:
+        if made := getattr(execution, "webstore_span", None):
+            made.end()
+
+    def failed(failure: Any) -> None:
+        if made := getattr(failure.execution_context, "webstore_span", None):
+            fail(made, type(failure.original_exception).__name__)
+            made.end()
+
+    event.listen(engine.sync_engine, "before_cursor_execute", before)
+    event.listen(engine.sync_engine, "after_cursor_execute", after)
+    event.listen(engine.sync_engine, "handle_error", failed)
+
+
+@lru_cache(maxsize=1000)
+def _described(statement: str) -> tuple[str, Mapping[str, str]]:
+    words = statement.split()
+    operation = words[0].upper()
+    return operation, {"db.operation.name": operation, "db.query.text": " ".join(words)}

@@ -32,7 +32,13 @@ Deliver = Callable[[Sequence[Message]], Awaitable[None]]
 
 
 class Transport(Protocol):
-    """Carries messages, each at least once."""
+    """Carries messages, each at least once.
+
+    Args:
+        system: what it is in traces (`messaging.system` of the semantic conventions).
+    """
+
+    system: str
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Returns once all messages are safe with the transport; after an exception, some may be."""
@@ -55,6 +61,8 @@ class Local:
             some.
         dead_letters: the file for what is given up.
     """
+
+    system = "webstore"
 
     def __init__(self, groups: int, dead_letters: Path) -> None:
         self._expected = groups

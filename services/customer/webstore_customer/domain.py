@@ -18,12 +18,14 @@ class Mail:
     Args:
         lines: the order's, `{"productNumber": …, "quantity": …}` each.
         attempts: how often sending it was begun.
+        trace: the trace context of the order's event.
     """
 
     order_id: UUID
     customer_id: str
     lines: Sequence[Mapping[str, Any]]
     attempts: int
+    trace: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +59,5 @@ def compose(mail: Mail, recipient: Recipient, sender: str) -> EmailMessage:
 
 def pause_after(attempts: int) -> float:
     """Seconds to wait after so many failures: doubling, up to a quarter of an hour."""
-    return min(_FIRST_PAUSE_SECONDS * 2.0 ** (attempts - 1), _LONGEST_PAUSE_SECONDS)
+    doublings = min(attempts - 1, 10)  # more would overflow, once a server has been down for weeks
+    return min(_FIRST_PAUSE_SECONDS * 2.0**doublings, _LONGEST_PAUSE_SECONDS)

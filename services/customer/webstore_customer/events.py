@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
+from webstore_chassis import telemetry
 from webstore_chassis.events import Event
 from webstore_customer.domain import Mail
 from webstore_customer.mailer import Mailer
@@ -26,4 +27,4 @@ def _mail(event: Event) -> Mail:
         {"productNumber": str(line["productNumber"]), "quantity": int(line["quantity"])}
         for line in event.data["orderLines"]
     ]
-    return Mail(UUID(event.data["orderId"]), str(event.data["customerId"]), lines, 0)
+    return Mail(UUID(event.data["orderId"]), str(event.data["customerId"]), lines, 0, telemetry.carried(event.metadata))

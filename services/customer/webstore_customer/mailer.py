@@ -8,15 +8,18 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 import aiosmtplib
+from opentelemetry.trace import SpanKind, get_current_span
 from prometheus_client import Counter
 
-from webstore_customer.domain import compose, pause_after
+from webstore_chassis import telemetry
+from webstore_customer.domain import Mail, compose, pause_after
 from webstore_customer.store import Store
 
 log = logging.getLogger(__name__)
 
 MAILS = Counter("webstore_mails_total", "Mails about placed orders", ["outcome"])
 _TIMEOUT_SECONDS = 10
+_TAKEN_SECONDS = 50  # less than a mail is taken for: else another replica would send it too
 _POLL_SECONDS = 5.0
 
 
@@ -106,23 +109,29 @@ class Mailer:
         mail = await self._store.take_mail()
         if mail is None:
             return False
+        with telemetry.span("send mail", SpanKind.CLIENT, {"network.protocol.name": "smtp"}, parent=mail.trace):
+            await self._send(mail)
+        return True
+
+    async def _send(self, mail: Mail) -> None:
         recipient = await self._store.recipient(mail.customer_id)
         if recipient is None:
             MAILS.labels("unknown customer").inc()
             log.warning("no mail for order %s: its customer is not known", mail.order_id)
             await self._store.end_mail(mail.order_id, "undeliverable", "the customer is not known")
-            return True
+            return
         try:
-            await self._outbox.send(compose(mail, recipient, self._sender))
-        except (aiosmtplib.SMTPException, OSError) as error:
+            async with asyncio.timeout(_TAKEN_SECONDS):
+                await self._outbox.send(compose(mail, recipient, self._sender))
+        except Exception as error:  # whatever is wrong with one mail, the others are to be sent
             await self._failed(mail.order_id, mail.attempts, error)
         else:
             MAILS.labels("sent").inc()
             await self._store.end_mail(mail.order_id, "sent")
-        return True
 
     async def _failed(self, order_id: UUID, attempts: int, error: Exception) -> None:
         reason = type(error).__name__  # the server's words may repeat the address
+        telemetry.fail(get_current_span(), reason)
         if _is_permanent(error):
             MAILS.labels("refused").inc()
             log.error("the mail about order %s is refused for good: %s", order_id, reason)

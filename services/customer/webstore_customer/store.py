@@ -52,8 +52,9 @@ _DELETE = text("DELETE FROM customer WHERE id = :id RETURNING id")
 
 # The primary key is the order: an event that comes again finds its mail there.
 _ADD_MAILS = text("""
-INSERT INTO mail (order_id, customer_id, lines)
-SELECT * FROM unnest(CAST(:orders AS uuid[]), CAST(:customers AS text[]), CAST(:lines AS jsonb[]))
+INSERT INTO mail (order_id, customer_id, lines, trace)
+SELECT * FROM unnest(CAST(:orders AS uuid[]), CAST(:customers AS text[]), CAST(:lines AS jsonb[]),
+                     CAST(:traces AS jsonb[])) ORDER BY 1
 ON CONFLICT (order_id) DO NOTHING
 """)
 # Taken for a minute, longer than sending may last, without a transaction open meanwhile: one of these would hold up
@@ -64,7 +65,7 @@ WHERE order_id = (
     SELECT order_id FROM mail WHERE state = 'waiting' AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING order_id, customer_id, lines, attempts
+RETURNING order_id, customer_id, lines, attempts, trace
 """)
 _END_MAIL = text("UPDATE mail SET state = :state, last_error = :error WHERE order_id = :order_id")
 _POSTPONE_MAIL = text("""
@@ -117,6 +118,7 @@ class Store:
             "orders": [mail.order_id for mail in mails],
             "customers": [mail.customer_id for mail in mails],
             "lines": [json.dumps(mail.lines) for mail in mails],
+            "traces": [json.dumps(mail.trace) for mail in mails],
         }
         async with self._database.autocommit.connect() as connection:
             await connection.execute(_ADD_MAILS, parameters)
@@ -125,7 +127,7 @@ class Store:
         """A mail that is due, which nobody else gets for a minute; None if none is due."""
         async with self._database.autocommit.connect() as connection:
             row = (await connection.execute(_TAKE_MAIL)).one_or_none()
-        return None if row is None else Mail(row.order_id, row.customer_id, row.lines, row.attempts)
+        return None if row is None else Mail(row.order_id, row.customer_id, row.lines, row.attempts, row.trace)
 
     async def recipient(self, customer_id: str) -> Recipient | None:
         """Whom to write to; None if the customer is not known (any more)."""

@@ -74,7 +74,7 @@ async def _run(data: Path, host: str, port: int) -> None:
     settings = settings_module.load(CustomerSettings, database_url=database_url, **overrides)
     context.service.set("webstore")
     logs.configure(settings, stream=sys.stderr)
-    telemetry.configure("webstore")
+    telemetry.configure()
     try:
         await create_databases(database_url)
     except OperationalError as error:
@@ -91,8 +91,11 @@ async def _run(data: Path, host: str, port: int) -> None:
             flush=True,
         )
 
-    async with running(store):
-        await listen(store, settings, started=announce)
+    try:
+        async with running(store):
+            await listen(store, settings, started=announce)
+    finally:
+        await asyncio.to_thread(telemetry.shutdown)
     print("WebStore has stopped; its data is kept.")
 
 

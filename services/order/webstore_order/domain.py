@@ -25,6 +25,7 @@ class Order:
         lines: `{"productNumber": …, "quantity": …}` each, never changed.
         attempt: counts withdrawn attempts to place it. Placing succeeds only with the number that the attempt began
             with, so what was withdrawn in between cannot succeed late.
+        trace: the trace context that it was made in.
     """
 
     id: UUID
@@ -33,6 +34,7 @@ class Order:
     time_stamp: datetime
     order_lines: Lines
     attempt: int
+    trace: Mapping[str, str]
 
     def placed(self) -> dict[str, Any]:
         """The data of this order's `order-placed`."""

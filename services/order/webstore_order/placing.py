@@ -4,6 +4,7 @@ between them is swept.
 
 from uuid import UUID
 
+from webstore_chassis import telemetry
 from webstore_chassis.client import Downstream
 from webstore_chassis.problems import Conflict, NotFound, Unavailable
 from webstore_order.domain import Order, Status
@@ -37,10 +38,11 @@ class Placing:
                 raise unknown(order_id)
             if order.status is Status.PLACED:
                 return order
-            await self._reserve(order)
-            # False: another call placed it, or product's sweep withdrew this attempt because it took too long. Look
-            # again.
-            await self._store.place(order)
+            with telemetry.resumed("place order", order.trace):
+                await self._reserve(order)
+                # False: another call placed it, or product's sweep withdrew this attempt because it took too long. Look
+                # again.
+                await self._store.place(order)
         raise Unavailable("Placing the order was interrupted several times. Try again shortly.")
 
     async def _reserve(self, order: Order) -> None:

@@ -7,16 +7,17 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from webstore_chassis import telemetry
 from webstore_chassis.coalesce import Coalescer
 from webstore_chassis.database import Database
 from webstore_chassis.events import Event
 from webstore_chassis.journal import Journal
 from webstore_order.domain import Lines, Order, Status, stream
 
-_COLUMNS = "id, customer_id, status, created_at AS time_stamp, lines AS order_lines, attempt"
+_COLUMNS = "id, customer_id, status, created_at AS time_stamp, lines AS order_lines, attempt, trace"
 _CREATE = text(f"""
-INSERT INTO customer_order (customer_id, idempotency_key, lines)
-VALUES (:customer_id, :idempotency_key, CAST(:lines AS jsonb))
+INSERT INTO customer_order (customer_id, idempotency_key, lines, trace)
+VALUES (:customer_id, :idempotency_key, CAST(:lines AS jsonb), CAST(:trace AS jsonb))
 ON CONFLICT (customer_id, idempotency_key) DO NOTHING RETURNING {_COLUMNS}
 """)
 _BY_KEY = text(
@@ -52,8 +53,9 @@ class Store:
             KeyReused: that order has other lines.
         """
         key = {"customer_id": customer_id, "idempotency_key": idempotency_key}
+        parameters = {**key, "lines": json.dumps(lines), "trace": json.dumps(telemetry.inject())}
         async with self._database.autocommit.connect() as connection:
-            row = (await connection.execute(_CREATE, {**key, "lines": json.dumps(lines)})).one_or_none()
+            row = (await connection.execute(_CREATE, parameters)).one_or_none()
             if row is None:
                 row = (await connection.execute(_BY_KEY, key)).one()
         order = _order(row)
@@ -100,4 +102,4 @@ class Store:
 
 
 def _order(row: Any) -> Order:
-    return Order(row.id, row.customer_id, Status(row.status), row.time_stamp, row.order_lines, row.attempt)
+    return Order(row.id, row.customer_id, Status(row.status), row.time_stamp, row.order_lines, row.attempt, row.trace)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from webstore_chassis.consumer import handling
 from webstore_chassis.events import Event
 from webstore_shopping_command.domain import ADDED, CHECKED_OUT, REMOVED, UPDATED, Cart, CartKey
 from webstore_shopping_command.store import Store
@@ -22,7 +23,8 @@ def record_checkouts(store: Store) -> Callable[[Sequence[Event]], Awaitable[None
 
     async def handle(events: Sequence[Event]) -> None:
         for event in events:
-            await _record(store, event)
+            with handling(event):
+                await _record(store, event)
 
     return handle
 

@@ -1,0 +1,153 @@
+"""One checkout is one trace, from the request to the mail, whatever happens in between and after the answer."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.telemetry.receiver import Receiver, Span, receiving
+from tests.telemetry.shop import EMAIL, Shop, running
+
+FIVE = {"customer", "product", "order", "shopping-command", "shopping-query"}
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def shop(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with running(tmp_path_factory.mktemp("traced") / "data", **environment) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def checkout(receiver: Receiver, shop: Shop) -> list[Span]:
+    """The spans of one checkout whose customer sends no trace context."""
+    cart = shop.filled_cart()
+    order = shop.call("POST", f"/shopping-query/{cart}/checkout")
+    shop.call("POST", f"/order/{order['id']}/place")
+    spans = receiver.wait(lambda spans: _whole(spans, cart))
+    return _whole(spans, cart)
+
+
+def _whole(spans: list[Span], cart: str) -> list[Span]:
+    """The checkout's trace, once its mail is sent and the read model has heard of it; before that, nothing."""
+    traces = {span.trace for span in spans if span.attributes.get("url.path") == f"/shopping-query/{cart}/checkout"}
+    found = [span for span in spans if span.trace in traces]
+    last = {("customer", "send mail"), ("shopping-query", "process cart-checked-out"), ("product", "process order-placed")}
+    return found if last <= {(span.service, span.name) for span in found} else []
+
+
+def _one(spans: list[Span], service: str, name: str) -> Span:
+    (found,) = [span for span in spans if (span.service, span.name) == (service, name)]
+    return found
+
+
+def test_all_five_services_are_in_it(checkout: list[Span]) -> None:
+    assert len({span.trace for span in checkout}) == 1
+    assert {span.service for span in checkout} == FIVE
+
+
+def test_every_span_has_its_parent_in_it(checkout: list[Span]) -> None:
+    ids = {span.id for span in checkout}
+    assert [span.name for span in checkout if span.parent not in ids] == ["POST /shopping-query/{cart_number}/checkout"]
+
+
+def test_it_goes_through_http_the_journal_and_the_topics_to_the_mail(checkout: list[Span]) -> None:
+    by_id = {span.id: span for span in checkout}
+
+    def way(span: Span) -> list[str]:
+        steps = [f"{span.service}: {span.name}"]
+        while span.parent in by_id:
+            span = by_id[span.parent]
+            steps.append(f"{span.service}: {span.name}")
+        return steps[::-1]
+
+    created = ["shopping-query: POST /shopping-query/{cart_number}/checkout", "shopping-query: POST", "order: POST /order"]
+    placed = [*created, "order: place order"]
+    assert way(_one(checkout, "customer", "send mail")) == [
+        *placed, "order: send order-placed", "customer: process order-placed", "customer: send mail",
+    ]  # fmt: skip
+    reserved = [span for span in checkout if span.name == "PUT /internal/reservations/{order_id}"]
+    assert way(reserved[0])[:5] == [*placed, "order: PUT"]
+    assert way(_one(checkout, "shopping-query", "process cart-checked-out")) == [
+        created[0],
+        "shopping-query: send cart-checkout", "shopping-command: process cart-checkout",
+        "shopping-command: send cart-checked-out", "shopping-query: process cart-checked-out",
+    ]  # fmt: skip
+
+
+def test_spans_follow_the_semantic_conventions(checkout: list[Span]) -> None:
+    server = _one(checkout, "order", "POST /order")
+    assert (server.kind, server.attributes["http.route"]) == ("SERVER", "/order")
+    assert server.attributes["http.response.status_code"] == 201
+    sent, taken = _one(checkout, "order", "send order-placed"), _one(checkout, "customer", "process order-placed")
+    assert (sent.kind, taken.kind) == ("PRODUCER", "CONSUMER")
+    assert sent.attributes["messaging.destination.name"] == taken.attributes["messaging.destination.name"] == "order-placed"
+    assert sent.attributes["messaging.message.id"] == taken.attributes["messaging.message.id"]
+    assert taken.attributes["messaging.consumer.group.name"] == "customer"
+    statement = next(span for span in checkout if span.name == "INSERT order")
+    assert statement.kind == "CLIENT"
+    assert statement.attributes["db.system.name"] == "postgresql"
+    assert statement.attributes["db.query.text"].startswith("INSERT INTO customer_order")
+
+
+def test_statements_are_seen_and_their_values_are_not(receiver: Receiver, shop: Shop, checkout: list[Span]) -> None:
+    taken = shop.answer("POST", "/customer", {"firstName": "Ann", "lastName": "Smith", "email": EMAIL})
+    assert taken.status_code == 409, "a second customer of this id, so that a statement fails with values in its message"
+    spans = receiver.wait(lambda spans: [span for span in spans if span.failed and span.name == "INSERT customer"])
+    said = " ".join(str(value) for span in spans for value in span.attributes.values())
+    assert "INSERT INTO customer" in said
+    for value in (EMAIL, "Smith", "Springfield", "tea"):
+        assert value not in said
+
+
+def test_placing_is_linked_with_the_request_that_asked_for_it(receiver: Receiver, checkout: list[Span]) -> None:
+    placing = _one(checkout, "order", "place order")
+    ((trace, span),) = placing.links
+    request = next(each for each in receiver.wait(lambda s: [x for x in s if x.id == span]) if each.id == span)
+    assert (request.trace, request.name) == (trace, "POST /order/{order_id}/place")
+    assert (placing.trace, checkout[0].trace) in {(placing.trace, link) for link, _ in request.links}
+
+
+def test_a_caller_who_traces_has_everything_in_its_own_trace(receiver: Receiver, shop: Shop) -> None:
+    cart, trace = shop.filled_cart(), secrets.token_hex(16)
+    theirs = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+    order = shop.call("POST", f"/shopping-query/{cart}/checkout", **theirs)
+    shop.call("POST", f"/order/{order['id']}/place", **theirs)
+    spans = receiver.wait(lambda spans: _whole(spans, cart))
+    assert {span.service for span in spans if span.trace == trace} == FIVE
+
+
+def test_what_the_caller_does_not_sample_leaves_no_span(receiver: Receiver, shop: Shop) -> None:
+    cart, trace = shop.filled_cart(), secrets.token_hex(16)
+    shop.call("POST", f"/shopping-query/{cart}/checkout", traceparent=f"00-{trace}-{secrets.token_hex(8)}-00")
+    later = shop.filled_cart()
+    order = shop.call("POST", f"/shopping-query/{later}/checkout")
+    shop.call("POST", f"/order/{order['id']}/place")
+    spans = receiver.wait(lambda spans: _whole(spans, later))
+    assert not [span for span in spans if span.trace == trace]
+
+
+def test_work_without_a_request_makes_no_noise(receiver: Receiver, checkout: list[Span]) -> None:
+    roots = {span.name.partition(" ")[0] for span in receiver.spans if not span.parent}
+    assert roots <= {"POST", "GET", "DELETE"}, "no trace for each look of a relay or a mailer"
+
+
+def test_requests_whose_work_is_done_at_once_are_linked(receiver: Receiver, shop: Shop) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        numbers = [secrets.token_hex(4) for _ in range(40)]
+        products = [{"productNumber": n, "name": "x", "price": 1, "stock": {"quantity": 1}} for n in numbers]
+        list(pool.map(lambda body: shop.call("POST", "/product", body), products))
+    spans = receiver.wait(lambda spans: sum(span.name == "POST /product" for span in spans) >= 40)
+    requests = {span.id for span in spans if span.name == "POST /product"}
+    joint = [span for span in spans if span.name == "together" and span.parent in requests]
+    reached = {span.parent for span in spans if span.name == "INSERT product"} | {id for s in joint for _, id in s.links}
+    assert requests <= reached | {span.parent for span in joint}, "each request leads to the statement that served it"
