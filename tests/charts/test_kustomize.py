@@ -11,9 +11,7 @@ import yaml
 from tests.needs import missing
 
 ROOT = Path(__file__).parents[2]
-KUSTOMIZATIONS = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("kustomize/**/kustomization.yaml"))
-    path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("kustomize/**/kustomization.yaml")
-)
+FOLDERS = sorted(path.parent for path in (ROOT / "kustomize").glob("**/kustomization.yaml"))
 
 
 def run(*command: str) -> str:
@@ -33,9 +31,9 @@ def test_the_base_is_the_operators_chart_as_rendered_now() -> None:
     assert kept == run("kustomize/base/render"), "`make manifests` renders kustomize/base/operator.yaml anew"
 
 
-@pytest.mark.parametrize("folder", KUSTOMIZATIONS)
-def test_every_folder_builds(folder: str) -> None:
-    assert build(folder)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_every_folder_builds(folder: Path) -> None:
+    assert build(str(folder))
 
 
 def test_the_base_is_the_definition_and_the_operator() -> None:
