@@ -19,5 +19,6 @@ need_tools() {
 }
 cluster_exists() { kind get clusters 2>/dev/null | grep -qx "$cluster"; }
 k() { kubectl --context "kind-$cluster" "$@"; }
-h() { helm --kube-context "kind-$cluster" "$@"; }
+# The charts hold each other as symbolic links, of which Helm tells at each.
+h() { helm --kube-context "kind-$cluster" "$@" 2> >(grep -v 'found symbolic link' >&2); }
 version() { sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$top/charts/webstore/Chart.yaml"; }
