@@ -1,0 +1,66 @@
+{{/*
+Makes `global` whole where a chart is installed alone: what charts/webstore/values.yaml has, where it is explained. Every chart begins
+with it.
+*/}}
+{{- define "webstore.init" -}}
+{{- $_ := set .Values "global" (mergeOverwrite (include "webstore.defaults" . | fromYaml) (.Values.global | default dict)) -}}
+{{- end }}
+
+{{- define "webstore.defaults" -}}
+version: ""
+images:
+  registry: ""
+  pullPolicy: IfNotPresent
+  pullSecrets: []
+ingress:
+  enabled: true
+  host: ""
+  className: ""
+  tlsSecret: ""
+  annotations: {}
+  controllerNamespace: ""
+gateway:
+  parent: {name: "", namespace: "", sectionName: ""}
+config: {}
+database:
+  storage: {size: 2Gi, className: ""}
+  external:
+    host: ""
+    port: 5432
+    secret: ""
+    sslMode: require
+    caSecret: ""
+kafka:
+  replicas: 1
+  storage: {size: 2Gi, className: ""}
+  external:
+    bootstrapServers: ""
+    securityProtocol: PLAINTEXT
+    saslMechanism: SCRAM-SHA-512
+    secret: ""
+    caSecret: ""
+tracing:
+  enabled: false
+  sampling: 1
+  external: {endpoint: ""}
+logging:
+  enabled: false
+  indexer: rsyslog
+  retentionDays: 7
+  external: {url: "", secret: ""}
+mail:
+  host: ""
+  port: 25
+  security: none
+  from: store@webstore.example
+  secret: ""
+auth:
+  mode: header
+  issuer: ""
+  audience: ""
+  rolesClaim: roles
+networkPolicies: true
+deletionPolicy: Retain
+credentialsSecret: ""
+credentialsRevision: ""
+{{- end }}
