@@ -1,5 +1,6 @@
 """Fixtures that several kinds of tests share."""
 
 from tests.broker import broker
+from tests.databases import databases, server
 
-__all__ = ["broker"]
+__all__ = ["broker", "databases", "server"]

