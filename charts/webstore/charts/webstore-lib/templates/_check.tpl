@@ -67,7 +67,7 @@ what to write instead. From the context of a service's chart.
 {{- $wrong := list -}}
 {{- $path := index . 0 -}}
 {{- range $name, $_ := index . 1 -}}
-{{- if regexMatch "PASSWORD|TOKEN|SECRET|CREDENTIAL|PRIVATE_?KEY|API_?KEY" $name -}}
+{{- if regexMatch "PASSWORD|TOKEN|SECRET|CREDENTIAL|PRIVATE_?KEY|API_?KEY|_HEADERS$" $name -}}
 {{- $wrong = append $wrong (printf "%s.%s looks like a secret, and ConfigMaps are no place for one: put it into a Secret and write its name in global.database.external.secret, global.kafka.external.secret, global.mail.secret or global.credentialsSecret." $path $name) -}}
 {{- else if has $name (list "WEBSTORE_HOST" "WEBSTORE_PORT" "WEBSTORE_MIGRATE_ON_START") -}}
 {{- $wrong = append $wrong (printf "%s.%s is set by the chart, whose probes and Services rest on it: leave it out." $path $name) -}}

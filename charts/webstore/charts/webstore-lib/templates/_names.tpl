@@ -28,14 +28,17 @@ app.kubernetes.io/name: {{ include "webstore.part" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* What tells another part's pods from all others, from (list . part). Parts that are installed alone are releases of their own. */}}
+{{/* What tells another part's pods from all others, from (list . part). */}}
 {{- define "webstore.peer" -}}
-{{- $top := index . 0 -}}
+{{ include "webstore.store" (index . 0) }}
 app.kubernetes.io/name: {{ index . 1 }}
-{{- if $top.Chart.IsRoot }}
+{{- end }}
+
+{{/* What tells a store's pods from all others. Parts that are installed alone are releases of their own. */}}
+{{- define "webstore.store" -}}
 app.kubernetes.io/part-of: webstore
-{{- else }}
-app.kubernetes.io/instance: {{ $top.Release.Name }}
+{{- if not .Chart.IsRoot }}
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 

@@ -26,7 +26,7 @@ spec:
   {{- include "webstore.egress.database" $top | nindent 2 }}
   {{- include "webstore.egress.kafka" $top | nindent 2 }}
   {{- range .calls }}
-  - ports: [{port: http}]
+  - ports: [{port: 8080}]
     to:
     - podSelector:
         matchLabels: {{- include "webstore.peer" (list $top .) | nindent 10 }}
