@@ -87,7 +87,13 @@ def definition() -> Schema:
         "spec": {
             "group": spec.GROUP,
             "scope": "Namespaced",
-            "names": {"kind": spec.KIND, "plural": spec.PLURAL, "singular": "webstore", "shortNames": ["ws"], "listKind": "WebStoreList"},
+            "names": {
+                "kind": spec.KIND,
+                "plural": spec.PLURAL,
+                "singular": "webstore",
+                "shortNames": ["ws"],
+                "listKind": "WebStoreList",
+            },
             "versions": [
                 {
                     "name": spec.VERSION,
@@ -102,7 +108,10 @@ def definition() -> Schema:
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
-                                "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": spec.NAME_LENGTH}}},
+                                "metadata": {
+                                    "type": "object",
+                                    "properties": {"name": {"type": "string", "maxLength": spec.NAME_LENGTH}},
+                                },
                                 "spec": body,
                                 "status": schema(Status),
                             },

@@ -24,8 +24,12 @@ class Workload:
 
     @property
     def ready(self) -> bool:
-        """All wanted pods are up to date and available, and no others are left (what `kubectl rollout status` waits for)."""
-        return self.seen and self.ready_now >= self.wanted and self.old == 0
+        """All wanted pods are up to date and available, and no others are left (what `kubectl rollout status` waits for).
+
+        Where an autoscaler decides on their number, one is enough: that it asks for more does not mean that the store is not ready.
+        """
+        enough = self.wanted if self.owns_replicas else min(self.wanted, 1)
+        return self.seen and self.old == 0 and self.ready_now >= enough
 
 
 def workload(body: Object, *, owns_replicas: bool = False) -> Workload:
@@ -111,7 +115,11 @@ def _of_container(name: str, container: Object) -> Problem | None:
         ended = container.get("lastState", {}).get("terminated") or {}
         words = (ended.get("message") or "").strip().splitlines()[-3:]
         last = f" Its last words: {_sentence(' / '.join(words)[-400:])}" if words else ""
-        how = "was killed for its memory use" if ended.get("reason") == "OOMKilled" else f"ends with code {ended.get('exitCode', '?')}"
+        how = (
+            "was killed for its memory use"
+            if ended.get("reason") == "OOMKilled"
+            else f"ends with code {ended.get('exitCode', '?')}"
+        )
         return Problem(
             "CrashLoop",
             f"{name} ({container['name']}) {how} each time it starts ({container.get('restartCount', 0)} restarts).{last}",

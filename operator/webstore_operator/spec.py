@@ -22,7 +22,7 @@ Host = Annotated[str, Field(max_length=253, pattern="^([A-Za-z0-9]([-A-Za-z0-9.]
 Url = Annotated[str, Field(max_length=1024, pattern="^(https?://[^ /]+[^ ]*)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 Quantity = Annotated[str | int, WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY})]
 Size = Annotated[str, Field(max_length=20, pattern=r"^[1-9][0-9]*(\.[0-9]+)?(M|G|T|Mi|Gi|Ti)$")]
 
@@ -43,13 +43,17 @@ Config = Annotated[
         max_length=50,
         json_schema_extra=rules(
             (
-                "self.all(name, name.matches('^(WEBSTORE|OTEL)_[A-Z0-9_]+$'))",
-                "names of settings begin with WEBSTORE_ or OTEL_ and are upper case: WEBSTORE_LOG_LEVEL",
+                "self.all(name, name.matches('^[A-Z][A-Z0-9_]*$'))",
+                "names of settings are those of environment variables, in upper case: WEBSTORE_LOG_LEVEL",
             ),
             (
-                "self.all(name, !name.matches('PASSWORD|TOKEN|SECRET|_HEADERS$'))",
+                "self.all(name, !name.matches('PASSWORD|TOKEN|SECRET|CREDENTIAL|PRIVATE_?KEY|API_?KEY'))",
                 "passwords and tokens do not belong into config, which everybody may read: name a Secret in the field `secret` of database, "
                 "kafka, mail or logging",
+            ),
+            (
+                "self.all(name, !(name in ['WEBSTORE_HOST', 'WEBSTORE_PORT', 'WEBSTORE_MIGRATE_ON_START']))",
+                "WEBSTORE_HOST, WEBSTORE_PORT and WEBSTORE_MIGRATE_ON_START are set by the charts, whose probes rest on them: remove them",
             ),
         ),
     ),
@@ -66,10 +70,15 @@ class Images(Model):
     """Where the images of the services come from."""
 
     registry: Text = Field(
-        "", description="Put before the images' names: `registry.example.com/team` gives registry.example.com/team/webstore/customer."
+        "",
+        description="Put before the images' names: `registry.example.com/team` gives registry.example.com/team/webstore/customer.",
     )
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When nodes pull an image.")
-    pull_secrets: list[Name] = Field([], max_length=10, description="Names of Secrets of type kubernetes.io/dockerconfigjson.")
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When nodes pull an image."
+    )
+    pull_secrets: list[Name] = Field(
+        [], max_length=10, description="Names of Secrets of type kubernetes.io/dockerconfigjson."
+    )
 
 
 class Ingress(Model):
@@ -77,7 +86,10 @@ class Ingress(Model):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            ("self.tlsSecret == '' || self.host != ''", "ingress.tlsSecret needs ingress.host: write the host that the certificate is for"),
+            (
+                "self.tlsSecret == '' || self.host != ''",
+                "ingress.tlsSecret needs ingress.host: write the host that the certificate is for",
+            ),
             (
                 "self.enabled || (self.host == '' && self.tlsSecret == '')",
                 "ingress.enabled is false, so host and tlsSecret would not be used: remove them, or set ingress.enabled: true",
@@ -88,8 +100,12 @@ class Ingress(Model):
     enabled: bool = Field(True, description="Make an Ingress (or HTTPRoutes, see gateway).")
     host: Host = Field("", description="Host name that the store answers to; empty: every host name.")
     class_name: Name = Field("", description="Ingress class; empty: the cluster's default one.")
-    tls_secret: Name = Field("", description="Name of a Secret of type kubernetes.io/tls; empty: no TLS here. Needs `host`.")
-    annotations: dict[str, Text] = Field({}, max_length=50, description="Annotations of the Ingress, for its controller.")
+    tls_secret: Name = Field(
+        "", description="Name of a Secret of type kubernetes.io/tls; empty: no TLS here. Needs `host`."
+    )
+    annotations: dict[str, Text] = Field(
+        {}, max_length=50, description="Annotations of the Ingress, for its controller."
+    )
     controller_namespace: Name = Field(
         "",
         description="With networkPolicies: the namespace of the ingress controller or gateway. Empty: any namespace may connect.",
@@ -114,7 +130,9 @@ class Storage(Model):
     """A volume for each pod."""
 
     size: Size = Field("2Gi", description="Size of each volume. It cannot be changed later.")
-    class_name: Name = Field("", description="Storage class; empty: the cluster's default one. It cannot be changed later.")
+    class_name: Name = Field(
+        "", description="Storage class; empty: the cluster's default one. It cannot be changed later."
+    )
 
 
 class ExternalDatabase(Model):
@@ -134,6 +152,10 @@ class ExternalDatabase(Model):
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "require", description="How the connection is protected, as libpq names it."
     )
+    ca_secret: Name = Field(
+        "",
+        description="Name of a Secret with the key `ca.crt`, for verify-ca and verify-full; empty: the public authorities.",
+    )
 
 
 class Database(Model):
@@ -146,7 +168,14 @@ class Database(Model):
                 "('database.storage cannot be changed once the store is there: set size: ' + oldSelf.storage.size + "
                 "', className: \"' + oldSelf.storage.className + '\"')",
             ),
-            ("self.external.secret == '' || self.external.host != ''", "database.external.secret is for an external database: write its host too"),
+            (
+                "self.external.host != '' || (self.external.secret == '' && self.external.caSecret == '')",
+                "database.external.secret and caSecret are for an external database: write its host too",
+            ),
+            (
+                "self.external.sslMode != 'verify-ca' || self.external.caSecret != ''",
+                "database.external.sslMode verify-ca needs caSecret, or use verify-full, which trusts the public authorities",
+            ),
         )
     )
 
@@ -187,7 +216,9 @@ class ExternalKafka(Model):
     sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
         "SCRAM-SHA-512", description="How to log in where the protocol is SASL_…."
     )
-    secret: Name = Field("", description="Name of a Secret with the keys `username` and `password`; required for SASL_….")
+    secret: Name = Field(
+        "", description="Name of a Secret with the keys `username` and `password`; required for SASL_…."
+    )
     ca_secret: Name = Field(
         "", description="Name of a Secret with the key `ca.crt`; empty: the public certificate authorities are trusted."
     )
@@ -211,7 +242,9 @@ class Kafka(Model):
         )
     )
 
-    replicas: int = Field(1, ge=1, le=3, description="Brokers of the store's own Kafka: 1 or 3. It cannot be changed later.")
+    replicas: int = Field(
+        1, ge=1, le=3, description="Brokers of the store's own Kafka: 1 or 3. It cannot be changed later."
+    )
     storage: Storage = Field(Storage(), description="Volume of each broker.")
     external: ExternalKafka = Field(ExternalKafka(), description="Use this Kafka and start none.")
 
@@ -219,7 +252,9 @@ class Kafka(Model):
 class ExternalTracing(Model):
     """A tracing system that is there already."""
 
-    endpoint: Url = Field("", description="`http://host:4318`: traces go there by OTLP over HTTP. Empty: the store starts a Zipkin.")
+    endpoint: Url = Field(
+        "", description="`http://host:4318`: traces go there by OTLP over HTTP. Empty: the store starts a Zipkin."
+    )
 
 
 class Tracing(Model):
@@ -235,7 +270,9 @@ class Tracing(Model):
     )
 
     enabled: bool = Field(False, description="Record traces.")
-    sampling: float = Field(1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all.")
+    sampling: float = Field(
+        1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all."
+    )
     external: ExternalTracing = Field(ExternalTracing(), description="Send traces there and start no Zipkin.")
 
 
@@ -255,12 +292,17 @@ class Logging(Model):
                 "self.enabled || self.external.url == ''",
                 "logging.external.url is set but logging is off: set logging.enabled: true, or remove it",
             ),
-            ("self.external.secret == '' || self.external.url != ''", "logging.external.secret is for an external Elasticsearch: write its url too"),
+            (
+                "self.external.secret == '' || self.external.url != ''",
+                "logging.external.secret is for an external Elasticsearch: write its url too",
+            ),
         )
     )
 
     enabled: bool = Field(False, description="Bring the logs through Kafka into Elasticsearch.")
-    indexer: Literal["rsyslog", "logstash"] = Field("rsyslog", description="What carries them from Kafka to Elasticsearch.")
+    indexer: Literal["rsyslog", "logstash"] = Field(
+        "rsyslog", description="What carries them from Kafka to Elasticsearch."
+    )
     retention_days: int = Field(7, ge=1, le=3650, description="Days after which logs are deleted.")
     external: ExternalLogging = Field(ExternalLogging(), description="Use this Elasticsearch and start none.")
 
@@ -276,7 +318,8 @@ class Mail(Model):
     )
 
     host: Host = Field(
-        "", description="SMTP server. Empty: mails are caught by a Mailpit of the store's own, which shows them and sends none on."
+        "",
+        description="SMTP server. Empty: mails are caught by a Mailpit of the store's own, which shows them and sends none on.",
     )
     port: Port = Field(25, description="Its port.")
     security: Literal["none", "starttls", "tls"] = Field("none", description="How the connection to it is protected.")
@@ -303,7 +346,8 @@ class Auth(Model):
     )
 
     mode: Literal["header", "oidc"] = Field(
-        "header", description="header: the `Customer-ID` header is believed (trusted networks only). oidc: a bearer JWT is verified."
+        "header",
+        description="header: the `Customer-ID` header is believed (trusted networks only). oidc: a bearer JWT is verified.",
     )
     issuer: Url = Field("", description="OpenID Connect issuer URL, for oidc.")
     audience: Text = Field("", description="Audience that tokens must carry, for oidc.")
@@ -316,7 +360,9 @@ class Autoscaling(Model):
     """A HorizontalPodAutoscaler."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(("self.min <= self.max", "autoscaling.min is more than autoscaling.max: swap them, or raise max"))
+        json_schema_extra=rules(
+            ("self.min <= self.max", "autoscaling.min is more than autoscaling.max: swap them, or raise max")
+        )
     )
 
     min: int = Field(2, ge=1, le=100, description="Fewest pods.")
@@ -350,10 +396,14 @@ class Service(Model):
         )
     )
 
-    replicas: int | None = Field(None, ge=0, le=100, description="Number of pods; 1 if neither this nor autoscaling is set.")
+    replicas: int | None = Field(
+        None, ge=1, le=100, description="Number of pods; 1 if neither this nor autoscaling is set."
+    )
     autoscaling: Autoscaling | None = Field(None, description="Let the CPU use decide on the number of pods.")
     resources: Resources = Field(Resources(), description="CPU and memory of each pod; empty: the chart's.")
-    config: Config = Field({}, description="Settings of this service alone, as environment variables; they win over spec.config.")
+    config: Config = Field(
+        {}, description="Settings of this service alone, as environment variables; they win over spec.config."
+    )
 
 
 class Services(Model):
@@ -404,4 +454,6 @@ class WebStoreSpec(Model):
         description="What happens to the volumes of the store's own database and Kafka when the store is deleted, or uses external ones.",
     )
     services: Services = Field(Services(), description="What is said for one service alone.")
-    paused: bool = Field(False, description="Leave the store as it is: nothing is changed, repaired or rolled back until this is false.")
+    paused: bool = Field(
+        False, description="Leave the store as it is: nothing is changed, repaired or rolled back until this is false."
+    )

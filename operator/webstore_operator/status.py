@@ -50,7 +50,9 @@ class Rollout(Model):
 
     revision: str = Field(description="Digest of what is being rolled out.")
     stage: int = Field(description="Stage that is waited for: 0 supporting systems, then services.")
-    since: Annotated[str, Field(json_schema_extra={"format": "date-time"})] = Field(description="When that stage began.")
+    since: Annotated[str, Field(json_schema_extra={"format": "date-time"})] = Field(
+        description="When that stage began."
+    )
 
 
 class RolledBack(Model):
@@ -118,7 +120,7 @@ def conditions(finding: Finding, before: Sequence[Condition], generation: int, n
     return [
         Condition(
             type=kind,
-            status=status,  # type: ignore[arg-type]
+            status=status,
             reason=reason,
             message=message[:1000],
             last_transition_time=(

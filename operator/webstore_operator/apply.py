@@ -1,0 +1,189 @@
+"""Makes a store's objects as they are wanted: server-side apply under one field manager, and pruning."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+
+from webstore_operator.cluster import ApiError, Cluster
+from webstore_operator.desired import CREDENTIALS, MANAGER, Object, Plan, Ref
+from webstore_operator.health import Problem
+from webstore_operator.kinds import KINDS
+from webstore_operator.metrics import APPLIED, PRUNED
+from webstore_operator.owned import Entry, Owned
+from webstore_operator.spec import KIND, PLURAL
+from webstore_operator.store import Store
+
+logger = logging.getLogger(__name__)
+
+STORES = KINDS["ConfigMap"]._replace(api_version="webstore.dev/v1", plural=PLURAL, whole=True)
+# Keeps the number of pods while it passes from the operator to an autoscaler.
+HANDOVER = f"{MANAGER}-handover"
+
+
+class Refused(Exception):
+    """The API server will not take an object until somebody changes something."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class NotYet(Exception):
+    """Something is to be waited for; the message says what."""
+
+
+class Gone(Exception):
+    """The WebStore, or its namespace, is not there any more, or another by its name is."""
+
+
+class Applier:
+    """Applies what differs from what is wanted, and nothing else.
+
+    An object needs no request while the digest of what is wanted and the fingerprint of what is there are those of its last apply.
+    """
+
+    def __init__(self, cluster: Cluster, owned: Owned) -> None:
+        self._cluster, self._owned = cluster, owned
+        self._applied: dict[str, dict[Ref, tuple[bytes, str, int]]] = {}
+
+    def forget(self, uid: str) -> None:
+        """Drops what is known of a store that is gone."""
+        self._applied.pop(uid, None)
+
+    async def apply(self, store: Store, plan: Plan, refs: Iterable[Ref]) -> list[Ref]:
+        """Applies those of the plan's objects that differ; returns those that somebody else had changed or deleted.
+
+        Raises:
+            Refused, NotYet, Gone: they say why not.
+            ApiError: the API server did not answer as it should.
+        """
+        due = {ref: why for ref in refs if (why := self._why(store, plan, ref))}
+        if not due:
+            return []
+        await self.check_there(store)
+        bodies = plan.objects(due)
+        # A workload comes after what it reads.
+        for pods in (False, True):
+            await _all(
+                self._apply(store, plan, ref, body, due[ref])
+                for ref, body in bodies.items()
+                if plan.wanted[ref].owner_of_pods is pods
+            )
+        return [ref for ref, why in due.items() if why == "drift"]
+
+    async def prune(self, store: Store, keep: Mapping[Ref, Any] | set[Ref], kinds: set[str] | None = None) -> list[Ref]:
+        """Deletes the store's objects (of these kinds, or of all) that are not to be kept."""
+        spare = Ref("Secret", CREDENTIALS.format(store.owner.name))
+        doomed = {
+            ref: entry
+            for ref, entry in self._owned.of(store.key).items()
+            if ref not in keep and ref != spare and entry.owner == store.owner.uid and not entry.terminating
+            if kinds is None or ref.kind in kinds
+        }
+        if doomed:
+            await self.check_there(store)
+            await _all(self._delete(store, ref, entry) for ref, entry in doomed.items())
+        return list(doomed)
+
+    async def check_there(self, store: Store) -> None:
+        """Asks the API server itself, before anything is written: the watch may not have told yet that the store is gone.
+
+        Raises:
+            Gone: it is, or it was changed in the meantime; the watch will tell.
+        """
+        body = await self._cluster.get(STORES, *store.key)
+        metadata = (body or {}).get("metadata", {})
+        if metadata.get("uid") != store.owner.uid or "deletionTimestamp" in metadata:
+            raise Gone(f"the {KIND} {store.owner.name} is gone")
+
+    def _why(self, store: Store, plan: Plan, ref: Ref) -> str | None:
+        entry = self._owned.of(store.key).get(ref)
+        if entry is not None:
+            if entry.owner not in ("", store.owner.uid):
+                raise NotYet(f"The {ref.kind} {ref.name} of a store of the same name is still being removed.")
+            if entry.terminating:
+                raise NotYet(f"The {ref.kind} {ref.name} is being deleted; it is made anew when it is gone.")
+        known = self._applied.get(store.owner.uid, {}).get(ref)
+        if known is None:
+            return "new" if entry is None else "check"
+        digest, uid, fingerprint = known
+        if digest != plan.wanted[ref].digest:
+            return "changed"
+        if entry is None or (entry.uid, entry.fingerprint) != (uid, fingerprint):
+            return "drift"
+        return None
+
+    async def _apply(self, store: Store, plan: Plan, ref: Ref, body: Object, why: str) -> None:
+        kind, before = KINDS[ref.kind], self._owned.of(store.key).get(ref)
+        try:
+            if ref.kind == "Deployment" and before and _leaves_replicas(before, body):
+                await self._cluster.apply(kind, _handover(body, before), manager=HANDOVER, force=True)
+            # Something that is not known to be the store's own is not taken over: that would be a conflict, and is told.
+            answer = await self._cluster.apply(kind, body, manager=MANAGER, force=before is not None)
+        except ApiError as error:
+            raise _meaning(error, ref, body) from error
+        APPLIED.labels(ref.kind, why).inc()
+        if why != "check":
+            logger.info("Applied %s %s/%s (%s)", ref.kind, store.owner.namespace, ref.name, why)
+        # The digest is noted with the fingerprint of this very answer: a change that came after it differs from it.
+        entry = self._owned.put(store.key, ref, answer)
+        self._applied.setdefault(store.owner.uid, {})[ref] = (plan.wanted[ref].digest, entry.uid, entry.fingerprint)
+
+    async def _delete(self, store: Store, ref: Ref, entry: Entry) -> None:
+        await self._cluster.delete(KINDS[ref.kind], store.owner.namespace, ref.name, entry.uid)
+        PRUNED.labels(ref.kind).inc()
+        logger.info("Deleted %s %s/%s, which is no longer wanted", ref.kind, store.owner.namespace, ref.name)
+        self._applied.get(store.owner.uid, {}).pop(ref, None)
+
+
+def _leaves_replicas(before: Entry, body: Object) -> bool:
+    return before.workload is not None and before.workload.owns_replicas and "replicas" not in body["spec"]
+
+
+def _handover(body: Object, before: Entry) -> Object:
+    """A field that its only owner no longer applies falls back to its default, here to one pod: another owner keeps it as it is.
+
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership
+    """
+    metadata = {name: body["metadata"][name] for name in ("name", "namespace")}
+    replicas = before.workload.wanted if before.workload else 1
+    return {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": metadata,
+        "spec": {"replicas": replicas},
+    }
+
+
+def _meaning(error: ApiError, ref: Ref, body: Object) -> Exception:
+    if "NamespaceTerminating" in error.causes:
+        return Gone(f"the namespace {body['metadata']['namespace']} is being removed")
+    if "FieldManagerConflict" in error.causes:
+        return Refused(
+            Problem(
+                "NameTaken",
+                f"The {ref.kind} {ref.name} is there already and does not belong to this WebStore: delete it (if it is of a Helm release, "
+                f"uninstall that), or give the WebStore another name. {error}",
+            )
+        )
+    if error.status == 404 and KINDS[ref.kind].optional:
+        return Refused(
+            Problem(
+                f"No{ref.kind}",
+                f"The cluster has no {ref.kind} ({body['apiVersion']}): install the Gateway API's definitions, or remove spec.gateway.",
+            )
+        )
+    if error.status == 404:
+        return Gone(f"the namespace {body['metadata']['namespace']} is gone")
+    if error.status in (400, 403, 422):
+        return Refused(Problem("Refused", f"The API server refuses the {ref.kind} {ref.name}: {error}"))
+    return error
+
+
+async def _all(tasks: Iterable[Awaitable[None]]) -> None:
+    """Waits for all of them, whatever becomes of some, and then raises the first failure."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for failure in results:
+        if isinstance(failure, BaseException):
+            raise failure

@@ -1,0 +1,107 @@
+"""One of several copies works: the one that holds the Lease (https://kubernetes.io/docs/concepts/architecture/leases/).
+
+Kubernetes' own way, and the official client has it. Two copies that both believe for a moment that they have it do no harm: every write is
+a server-side apply under the same field manager, or says which object it means by uid.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
+from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+
+from webstore_operator.cluster import ApiError, Cluster
+from webstore_operator.metrics import LEADING
+from webstore_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LEASE = "webstore-operator"
+
+
+class LeaseLost(Exception):
+    """Another copy may work now; this one must end."""
+
+
+class _Lock(LeaseLock):
+    """A Lease whose requests fail, where the API server does not answer, as the library expects: not by an aiohttp error."""
+
+    async def get(self, name: str, namespace: str) -> Any:
+        return await _answered(super().get(name, namespace))
+
+    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
+        return (await _answered(super().create(name, namespace, election_record))) is True
+
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        return (await _answered(super().update(name, namespace, updated_record))) is True
+
+
+async def _answered(request: Awaitable[Any]) -> Any:
+    try:
+        async with asyncio.timeout(5):
+            return await request
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return False, ApiException(status=0, reason=f"no answer: {error or type(error).__name__}")
+
+
+async def lead(cluster: Cluster, settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Waits for the Lease, and works while it has it. A copy that is told to stop gives the Lease up, so that the next need not wait.
+
+    Raises:
+        LeaseLost: it could not be renewed in time.
+        Exception: what the work raises.
+    """
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def working() -> None:
+        LEADING.set(1)
+        try:
+            await work()
+        except Exception as error:
+            if not ended.done():
+                ended.set_exception(error)
+
+    async def lost() -> None:
+        if not ended.done():
+            ended.set_exception(LeaseLost("the Lease could not be renewed in time; another copy may have it"))
+
+    lock = _Lock(LEASE, settings.namespace, settings.identity, cluster.api)
+    seconds = settings.lease_seconds
+    config = Config(
+        lock,
+        lease_duration=seconds,
+        renew_deadline=seconds * 2 / 3,
+        retry_period=max(1, seconds / 6),
+        onstarted_leading=working,
+        onstopped_leading=lost,
+    )
+    election = asyncio.create_task(LeaderElection(config).run())
+    election.add_done_callback(
+        lambda task: (
+            None if task.cancelled() or not task.exception() or ended.done() else ended.set_exception(task.exception())
+        )
+    )
+    try:
+        await ended
+    finally:
+        LEADING.set(0)
+        election.cancel()
+        await _release(cluster, settings)
+
+
+async def _release(cluster: Cluster, settings: Settings) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{settings.namespace}/leases/{LEASE}"
+    try:
+        async with asyncio.timeout(3):
+            lease = await cluster.request("GET", path, tries=1)
+            if lease["spec"].get("holderIdentity") == settings.identity:
+                lease["spec"]["holderIdentity"] = None
+                await cluster.request("PUT", path, body=lease, tries=1)
+    except (ApiError, TimeoutError) as error:
+        logger.info("The Lease was not given up, and ends by itself: %s", error)
