@@ -18,7 +18,7 @@ SEED = int(os.environ.get("WEBSTORE_FAULTS_SEED", random.randrange(1_000_000)))
 OUTAGE_SECONDS = float(os.environ.get("WEBSTORE_FAULTS_OUTAGE_SECONDS", "5"))
 # What a crash leaves behind is to be swept within the test.
 SWEEPS = {"SWEEP_SECONDS": "1", "SWEEP_AGE_SECONDS": "5"}
-# A mail that was being sent when the service was killed is tried again after a minute.
+# A mail that was being sent when the service was killed is tried again after half a minute.
 _SETTLE_SECONDS = 150
 _MUCH, _FEW = 1_000_000, CHECKOUTS
 

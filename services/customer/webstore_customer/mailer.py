@@ -18,7 +18,7 @@ from webstore_customer.store import Store
 log = logging.getLogger(__name__)
 
 MAILS = Counter("webstore_mails_total", "Mails about placed orders", ["outcome"])
-_TIMEOUT_SECONDS = 10
+_TIMEOUT_SECONDS, _SEND_SECONDS = 10, 20  # for one answer of the server, for a whole mail
 _TAKEN_SECONDS = 50  # less than a mail is taken for: else another replica would send it too
 _POLL_SECONDS = 5.0
 
@@ -58,7 +58,8 @@ class Smtp:
 
     async def send(self, message: EmailMessage) -> None:
         """Hands the message to the server."""
-        await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]
+        async with asyncio.timeout(_SEND_SECONDS):
+            await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]
 
 
 class Folder:

@@ -57,10 +57,10 @@ SELECT * FROM unnest(CAST(:orders AS uuid[]), CAST(:customers AS text[]), CAST(:
                      CAST(:traces AS jsonb[])) ORDER BY 1
 ON CONFLICT (order_id) DO NOTHING
 """)
-# Taken for a minute, longer than sending may last, without a transaction open meanwhile: one of these would hold up
-# every relay of this database server. Who crashes while sending leaves the mail to the next.
+# Taken for half a minute, longer than sending may last, without a transaction open meanwhile: one of these would hold
+# up every relay of this database server. Who crashes while sending leaves the mail to the next.
 _TAKE_MAIL = text("""
-UPDATE mail SET attempts = attempts + 1, next_attempt_at = now() + interval '60 seconds'
+UPDATE mail SET attempts = attempts + 1, next_attempt_at = now() + interval '30 seconds'
 WHERE order_id = (
     SELECT order_id FROM mail WHERE state = 'waiting' AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -124,7 +124,7 @@ class Store:
             await connection.execute(_ADD_MAILS, parameters)
 
     async def take_mail(self) -> Mail | None:
-        """A mail that is due, which nobody else gets for a minute; None if none is due."""
+        """A mail that is due, which nobody else gets for half a minute; None if none is due."""
         async with self._database.autocommit.connect() as connection:
             row = (await connection.execute(_TAKE_MAIL)).one_or_none()
         return None if row is None else Mail(row.order_id, row.customer_id, row.lines, row.attempts, row.trace)
