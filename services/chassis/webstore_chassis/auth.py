@@ -104,11 +104,12 @@ def _header(settings: Settings) -> Auth:
 
 
 def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
-    async def caller(credentials: Bearer, customer_id: Annotated[str | None, _CUSTOMER_HEADER] = None) -> Principal:
+    # Not `customer_id`: that is the name of a path's part, and the framework would take it from there.
+    async def caller(credentials: Bearer, named_customer: Annotated[str | None, _CUSTOMER_HEADER] = None) -> Principal:
         if credentials is None:
             raise Unauthorized("Send a bearer token of the store's issuer in the Authorization header.")
         if _is_internal(settings, credentials):
-            principal = Principal(customer_id, staff=True)
+            principal = Principal(named_customer, staff=True)
         else:
             principal = await issuer.verify(credentials.credentials)
         context.actor.set(principal.customer_id)
