@@ -106,7 +106,7 @@ def _check_labels(item: Object, release: str) -> None:
     assert labels["component"] in ("system", "service")
     assert {"name", "version"} <= labels.keys()
     name = item["metadata"]["name"]
-    assert name == labels["name"] or name.startswith(f"{release}-{labels['name']}")
+    assert name.startswith(labels["name"] if release == labels["name"] else f"{release}-{labels['name']}")
 
 
 def _check_pods(workload: Object) -> None:

@@ -55,9 +55,7 @@ def secrets(objects: list[dict[str, Any]], service: str) -> dict[str, tuple[str,
 
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("values", [{}, FULL], ids=["defaults", "everything external"])
-def test_a_service_accepts_its_settings(
-    service: str, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_accepts_its_settings(service: str, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     objects = render(values)
     for name, value in settings(objects, service).items():
         monkeypatch.setenv(name, __file__ if name.endswith("_FILE") else value)
