@@ -26,7 +26,9 @@ def _is_valid(name: str) -> bool:
 
 def sent(name: str = "Ann Smith", attempts: int = 1) -> EmailMessage:
     """The message as it arrives."""
-    composed = compose(Mail(ID, "ann", LINES, attempts, {}), Recipient(name, "ann@example.com"), "store@webstore.example")
+    composed = compose(
+        Mail(ID, "ann", LINES, attempts, {}), Recipient(name, "ann@example.com"), "store@webstore.example"
+    )
     return message_from_bytes(composed.as_bytes(policy=SMTP), policy=SMTP)  # type: ignore[arg-type, return-value]
 
 

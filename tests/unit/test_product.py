@@ -26,7 +26,9 @@ def test_an_order_is_refused_exactly_if_a_line_would_take_the_stock_below_nothin
         check_stock(quantities, stock)
     except OutOfStock as refused:
         assert not fits
-        assert {s.product_number for s in refused.shortages} == {n for n, q in quantities.items() if stock.get(n, 0) < q}
+        assert {s.product_number for s in refused.shortages} == {
+            n for n, q in quantities.items() if stock.get(n, 0) < q
+        }
     else:
         assert fits
 
