@@ -94,7 +94,9 @@ class Cluster:
     def install_operator(self, *settings: str) -> None:
         """Installs the operator by its chart, or sees that it is as the chart says."""
         release = ("webstore-operator", ROOT / "charts/webstore-operator", "--namespace", "webstore-operator")
-        self.helm("upgrade", "--install", *release, "--create-namespace", "--wait", "--timeout=180s", *settings)
+        # A roll-out that does not become ready is given up sooner than by default.
+        options = ("--create-namespace", "--wait", "--timeout=180s", "--set", "readySeconds=120")
+        self.helm("upgrade", "--install", *release, *options, *settings)
 
 
 class Store:

@@ -65,5 +65,4 @@ def test_operator_removed_first_leaves_stores_running_and_free_to_go(own: Store)
     finally:
         # Not `kubectl delete -k`: with the CRD, every store of the cluster would go.
         cluster.kubectl("delete", "namespace", "webstore-operator", "--timeout=120s")
-        cluster.helm("upgrade", "--install", "--take-ownership", "webstore-operator", "charts/webstore-operator",
-                     "--namespace", "webstore-operator", "--create-namespace", "--wait", "--timeout=180s")  # fmt: skip
+        cluster.install_operator("--take-ownership")
