@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,27 @@ _REQUEST_SECONDS = 10
 _MOST_REPLICAS = 3  # of a new topic, where there are as many brokers
 # Letting go waits for what is under way, which without brokers would be for ever.
 _STOP_SECONDS = 5
+
+
+class _OnceAMinute(logging.Filter):
+    """aiokafka says many times a second that a broker is away; once a minute will do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record's kind was not let through within the last minute."""
+        now, kind = time.monotonic(), str(record.msg)
+        if now - self._said.get(kind, -float("inf")) < 60:
+            return False
+        self._said[kind] = now
+        return True
+
+
+# A filter of a logger does not see what its children log, so each gets one.
+for _name in ("", ".cluster", ".conn", ".consumer.fetcher", ".consumer.group_coordinator", ".producer.sender"):
+    logging.getLogger("aiokafka" + _name).addFilter(_OnceAMinute())
 
 
 class Kafka:
