@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -17,6 +18,7 @@ from tests.ports import free_port
 
 IMAGE = "apache/kafka:4.1.1"
 _START_SECONDS = 90
+_ANSWER_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,23 @@ class Broker:
     def forget(self) -> None:
         """Deletes all topics, and with them what groups know of them."""
         asyncio.run(self._forget())
+
+    def publish(self, topic: str, value: bytes, **headers: str) -> None:
+        """Puts a message there."""
+        asyncio.run(self._publish(topic, value, headers))
+
+    def take(self, topic: str, count: int) -> list[dict[str, str]]:
+        """The headers of a topic's first messages, once there are so many."""
+        return asyncio.run(self._take(topic, count))
+
+    async def _publish(self, topic: str, value: bytes, headers: dict[str, str]) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=self.address) as producer:
+            await producer.send_and_wait(topic, value, headers=[(k, v.encode()) for k, v in headers.items()])
+
+    async def _take(self, topic: str, count: int) -> list[dict[str, str]]:
+        consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.address, auto_offset_reset="earliest")
+        async with consumer, asyncio.timeout(_ANSWER_SECONDS):
+            return [{k: v.decode() for k, v in (await consumer.getone()).headers} for _ in range(count)]
 
     async def _wait(self) -> None:
         ends = time.monotonic() + _START_SECONDS
