@@ -30,7 +30,7 @@ _TEXTS = (
     # passwords in URLs
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@", re.IGNORECASE), rf"\1{MASK}@"),
     # telephone numbers in their international form
-    (re.compile(r"(?<![\w:+-])\+\d(?:[ ()/.-]?\d){6,14}\b"), MASK),
+    (re.compile(r"(?<![\w:+-])\+\d(?:[ ()/.-]{0,2}\d){6,14}\b"), MASK),
 )
 # Every pattern above needs one of these; most lines have none of them.
 _SUSPICIOUS = re.compile(rf"[@+]|eyJ|://|bearer|basic|{_NAMES}", re.IGNORECASE)
