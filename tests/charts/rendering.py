@@ -47,11 +47,12 @@ def helm(*arguments: str | Path, stdin: str = "") -> str:
 
 def manifest(values: Mapping[str, Any] | None = None, chart: str = "webstore", release: str = "store") -> str:
     """What `helm template` writes in the namespace `shop`."""
-    return _template(json.dumps(values or {}), chart, release)
+    return template(json.dumps(values or {}, ensure_ascii=False), chart, release)
 
 
 @cache
-def _template(values: str, chart: str, release: str) -> str:
+def template(values: str, chart: str, release: str) -> str:
+    """The same, from JSON; what was rendered once is not rendered again."""
     return helm("template", release, CHARTS / chart, "--namespace", "shop", "--values", "-", stdin=values)
 
 
