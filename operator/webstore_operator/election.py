@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import aiohttp
+from kubernetes.aio.client import V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -36,7 +37,10 @@ class _Lock(LeaseLock):
         return await _answered(super().get(name, namespace))
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        return (await _answered(super().create(name, namespace, election_record))) is True
+        # The library's own asks for `pretty=True`, which its generated client refuses (kubernetes 37.0.2).
+        body = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        created = await _answered(self.api_instance.create_namespaced_lease(namespace, body))
+        return isinstance(created, V1Lease)
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         return (await _answered(super().update(name, namespace, updated_record))) is True
@@ -46,6 +50,8 @@ async def _answered(request: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(5):
             return await request
+    except ApiException as error:
+        return False, error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return False, ApiException(status=0, reason=f"no answer: {error or type(error).__name__}")
 
@@ -66,6 +72,9 @@ async def lead(cluster: Cluster, settings: Settings, work: Callable[[], Coroutin
         except Exception as error:
             if not ended.done():
                 ended.set_exception(error)
+        else:
+            if not ended.done():
+                ended.set_result(None)
 
     async def lost() -> None:
         if not ended.done():
@@ -82,11 +91,12 @@ async def lead(cluster: Cluster, settings: Settings, work: Callable[[], Coroutin
         onstopped_leading=lost,
     )
     election = asyncio.create_task(LeaderElection(config).run())
-    election.add_done_callback(
-        lambda task: (
-            None if task.cancelled() or not task.exception() or ended.done() else ended.set_exception(task.exception())
-        )
-    )
+
+    def stopped(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (failure := task.exception()) and not ended.done():
+            ended.set_exception(failure)
+
+    election.add_done_callback(stopped)
     try:
         await ended
     finally:

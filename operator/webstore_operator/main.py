@@ -72,7 +72,7 @@ class Operator:
         self._cluster = cluster
 
     async def run(self) -> None:
-        """Works until cancelled.
+        """Works until it is cancelled, or the process is told to stop: once Kopf runs, it listens to the signals.
 
         Raises:
             Exception: it cannot go on; the process ends, and another takes over.
@@ -95,7 +95,6 @@ class Operator:
             done, _ = await asyncio.wait([operator, *others[:1]], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            raise RuntimeError("Kopf stopped; its reason is in the log")
         finally:
             stop.set()
             for task in others:

@@ -158,7 +158,7 @@ class Owned:
         while True:
             accept = "application/json" if where.whole else METADATA_LIST
             page = await self._cluster.request("GET", where.path(), query=query, accept=accept)
-            for body in page["items"]:
+            for body in page["items"] or []:
                 if key := _store(body):
                     ref = Ref(kind, body["metadata"]["name"])
                     seen.add((key, ref))
