@@ -43,7 +43,7 @@ def _structural(node: Any, definitions: Schema) -> Any:
         elif key == "default":
             # Whole objects: the API server checks a default against the rules before it fills in the defaults inside.
             clean[key] = _without_null(value)
-        elif key not in _DROPPED:
+        elif key not in _DROPPED and (key, value) != ("additionalProperties", True):
             clean[key] = value if key == "x-kubernetes-validations" else _structural(value, definitions)
     return clean
 

@@ -129,12 +129,12 @@ class Kubelet:
     """Reports pods as running and ready, as their kubelets would, save those whose image is called `…:broken-…`.
 
     Attributes:
-        held: parts of stores (app.kubernetes.io/name) whose new pods stay as they are until they are taken out.
+        held: (namespace, part of a store) whose new pods stay as they are until they are taken out.
     """
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self.held: set[str] = set()
+        self.held: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Acts until cancelled."""
@@ -154,7 +154,8 @@ class Kubelet:
 
     def _status(self, pod: Object) -> Object | None:
         containers, old = pod["spec"]["containers"], pod["status"]
-        if pod["metadata"]["labels"]["app.kubernetes.io/name"] in self.held or "deletionTimestamp" in pod["metadata"]:
+        metadata = pod["metadata"]
+        if (metadata["namespace"], metadata["labels"]["app.kubernetes.io/name"]) in self.held or "deletionTimestamp" in metadata:
             return None
         broken = [c for c in containers if ":broken" in c["image"]]
         reported = old.get("containerStatuses")

@@ -1,6 +1,5 @@
 """A WebStore in a namespace of its own."""
 
-import asyncio
 from typing import Any
 
 from tests.operator.kube import Kube, Object, eventually
@@ -39,12 +38,13 @@ class Store:
         conditions = body.get("status", {}).get("conditions", [])
         return next((c for c in conditions if c["type"] == kind and c["observedGeneration"] == body["metadata"]["generation"]), {})
 
-    async def until(self, kind: str = "Ready", status: str = "True", *, reason: str = "", within: float = 30) -> Object:
+    async def until(self, kind: str = "Ready", status: str = "True", *, reason: str = "", saying: str = "", within: float = 60) -> Object:
         """Waits for a condition of the newest generation, and returns it."""
 
         async def so() -> Object | None:
             condition = await self.condition(kind)
-            return condition if condition.get("status") == status and reason in condition["reason"] else None
+            right = condition.get("status") == status and reason in condition["reason"] and saying in condition["message"]
+            return condition if right else None
 
         try:
             return await eventually(f"{self.namespace}/{self.name} is {kind}={status} {reason}", so, within)
@@ -69,6 +69,11 @@ class Store:
             if "deletionTimestamp" not in pod["metadata"]:
                 pods.setdefault(pod["metadata"]["labels"]["app.kubernetes.io/name"], []).append(pod["metadata"]["uid"])
         return {part: sorted(uids) for part, uids in pods.items()}
+
+    async def settled_pods(self, number: int) -> dict[str, list[str]] | None:
+        """The pods, once each service has that many and no more."""
+        pods = await self.pods()
+        return pods if all(len(pods.get(service, [])) == number for service in SERVICES) else None
 
     async def events(self, reason: str) -> list[str]:
         """What was told as Events of that reason."""
@@ -98,8 +103,3 @@ async def gone(store: Store, *plurals: str) -> None:
 
 async def _none(store: Store, plural: str) -> bool:
     return not await store.objects(plural)
-
-
-async def settle(seconds: float) -> None:
-    """Gives what must not happen the time to happen."""
-    await asyncio.sleep(seconds)
