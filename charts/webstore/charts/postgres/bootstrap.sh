@@ -2,8 +2,9 @@
 # Runs at every start, beside the server: makes what is missing (a role and a database for each service), and gives every role
 # the password of the mounted Secret, so that a new Secret takes. It may be cut off and run again at any point.
 set -euo pipefail
-credentials=/etc/webstore/credentials
-export PGHOST=/var/run/postgresql PGUSER=postgres PGDATABASE=postgres
+credentials=${CREDENTIALS:-/etc/webstore/credentials}
+attempts=${ATTEMPTS:-600} # a second apart
+export PGHOST=${PGHOST:-/var/run/postgresql} PGUSER=postgres PGDATABASE=postgres
 
 bootstrap() {
   {
@@ -25,9 +26,9 @@ SQL
 }
 
 # The server may still make its files, or replay its log after a crash.
-for _ in $(seq 600); do
+for _ in $(seq "$attempts"); do
   if pg_isready --quiet && reason=$(bootstrap 2>&1); then exit 0; fi
   sleep 1
 done
-echo "the roles and databases of the store could not be made within 10 minutes: ${reason:-the server does not answer}" >&2
+echo "the roles and databases of the store could not be made in $attempts attempts: ${reason:-the server does not answer}" >&2
 exit 1
