@@ -257,7 +257,7 @@ class EmbeddedStore:
 
     def rows(self, service: str, query: str) -> list[TupleRow]:
         """What a service's database answers to a query."""
-        with psycopg.connect(self._postmaster().get_uri(database=service.replace("-", "_"))) as connection:
+        with psycopg.connect(self.database(service.replace("-", "_"))) as connection:
             return connection.execute(query).fetchall()  # type: ignore[arg-type]
 
     def mails(self) -> list[str]:
@@ -267,6 +267,14 @@ class EmbeddedStore:
     def rebuild(self) -> str:
         """Makes the read model anew; returns what that says."""
         return _said([str(_BIN / "webstore"), "rebuild", "--data", str(self._data)], self._environment)
+
+    def pids(self) -> list[int]:
+        """The process and its PostgreSQL's postmaster, the roots of all that it takes."""
+        return [self.process.pid, self._postmaster().pid]
+
+    def database(self, name: str = "postgres") -> str:
+        """The address of one of its databases."""
+        return str(self._postmaster().get_uri(database=name))
 
     def kill_postgres(self) -> None:
         """Ends its PostgreSQL as a power cut does."""
