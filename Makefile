@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := chassis customer product order shopping-command shopping-query embedded
 
-.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench-cluster
+.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench bench-cluster
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -54,6 +54,9 @@ images: ## build the images of the services and of the operator
 
 e2e: $(VENV)/ready ## run the tests of the whole on the cluster that `make up` made: TESTS=tests/e2e/test_upgrade.py
 	$(BIN)/python -m pytest -v $(or $(TESTS),tests/e2e)
+
+bench: $(VENV)/ready ## measure the services; the table is in tests/bench/results.md
+	$(BIN)/python -m tests.bench $(PARTS)
 
 bench-cluster: $(VENV)/ready ## measure how long a store takes to be ready, by the operator and by Helm alone
 	$(BIN)/python -m tests.bench.cluster

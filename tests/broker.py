@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -107,8 +108,8 @@ class Broker:
         subprocess.run(["docker", verb, self.container], check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
+@contextmanager
+def running_broker() -> Iterator[Broker]:
     """A broker without topics. The one that WEBSTORE_TEST_KAFKA names loses all that it has."""
     if address := os.environ.get("WEBSTORE_TEST_KAFKA"):
         named = Broker(address)
@@ -126,6 +127,13 @@ def broker() -> Iterator[Broker]:
         subprocess.run(
             ["docker", "rm", "--force", "--volumes", str(started.container)], check=True, capture_output=True
         )
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    """A broker for the tests of one file."""
+    with running_broker() as found:
+        yield found
 
 
 def _image_is_there() -> bool:

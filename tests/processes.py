@@ -246,7 +246,7 @@ class EmbeddedStore:
         self._mailbox = mailbox
         port = free_port()
         self._environment = {
-            **_clean(),
+            **clean_environment(),
             "WEBSTORE_SMTP_HOST": "127.0.0.1",
             "WEBSTORE_SMTP_PORT": str(mailbox.port),
             **{f"WEBSTORE_{name}": value for name, value in settings.items()},
@@ -336,7 +336,7 @@ def running_store(folder: Path, kafka: str, **settings: str) -> Iterator[Store]:
         environment, services = {}, {}
         for name, port in ports.items():
             own = {**shared, "PORT": str(port), "DATABASE_URL": postgres.database(name)}
-            environment[name] = {**_clean(), **{f"WEBSTORE_{key}": value for key, value in own.items()}}
+            environment[name] = {**clean_environment(), **{f"WEBSTORE_{key}": value for key, value in own.items()}}
             command = [str(_BIN / f"webstore-{name}"), "serve"]
             services[name] = Process(command, environment[name], port, folder / f"{name}.log")
         codes: dict[str, int] = {}
@@ -352,6 +352,6 @@ def running_store(folder: Path, kafka: str, **settings: str) -> Iterator[Store]:
         assert set(codes.values()) <= {0}, f"exit codes after SIGTERM: {codes}; logs are in {folder}"
 
 
-def _clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Our environment without what would set up a service."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("WEBSTORE_", "OTEL_"))}

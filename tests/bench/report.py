@@ -1,0 +1,123 @@
+"""The table of results, and whether each target is met."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# CPU milliseconds a request of the original, over all its processes, through its gateway with 16 connections.
+_ORIGINAL = {
+    "read one product's stock": 0.63,
+    "list 100 products": 1.28,
+    "create a product": 0.87,
+    "add to cart": 8.0,
+    "view carts": 0.88,
+    "checkout": 8.4,
+}
+_HEAD = """# What the services can do
+
+Written by `make bench`, which is `python -m tests.bench` (`… requests` and so on measures one part).
+16 connections, after warm-up, medians of rounds in which everything is measured in turn. The load generator is
+`tests/bench/load.py`, a process of its own; its own CPU is in the last column. CPU is of the whole process tree,
+PostgreSQL and the work in the background (relay, projection) included, until that work is done.
+"""
+
+
+def write(kept: Mapping[str, Any]) -> str:
+    """The results as Markdown; parts that were not measured are left out."""
+    sections = [_HEAD]
+    for names, section in (
+        (("requests",), _requests),
+        (("requests", "streams"), _ratios),
+        (("following", "following-kafka"), _following),
+        (("rebuild-small", "rebuild-large"), _rebuild),
+        (("life",), _life),
+    ):
+        if any(name in kept for name in names):
+            figures = {name: kept[name]["figures"] for name in names if name in kept}
+            sections.append("\n".join(section(figures)) + "\n")
+    measured = "; ".join(f"{name} {part['at']}" for name, part in kept.items())
+    machines = sorted({part["on"] for part in kept.values()})
+    sections.append(f"Measured: {measured}.\nOn: {' and '.join(machines)}.\n")
+    return "\n".join(sections)
+
+
+def _requests(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Requests to the embedded store (`webstore run`)\n"
+    yield "| request | a second | p50 ms | p99 ms | CPU ms | original's CPU ms | less by | generator's CPU |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for name, original in _ORIGINAL.items():
+        found = figures["requests"][name]
+        cpu = found["cpu_ms"]
+        yield (
+            f"| {name} | {found['rate']:,.0f} | {found['p50']:.1f} | {found['p99']:.1f} | {cpu:.2f} | {original:.2f} "
+            f"| {original / cpu:.1f} × | {found['generator_cpu']:.0%} |"
+        )
+    ceiling = figures["requests"]["ceiling: FastAPI without a database"]
+    yield (
+        f"| ceiling: FastAPI without a database | {ceiling['rate']:,.0f} | {ceiling['p50']:.1f} | {ceiling['p99']:.1f} "
+        f"| {ceiling['cpu_ms']:.2f} | | | {ceiling['generator_cpu']:.0%} |"
+    )
+
+
+def _ratios(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Against the ceilings\n"
+    yield "| what | a second | ceiling | a second | ratio | target | |"
+    yield "| --- | ---: | --- | ---: | ---: | ---: | --- |"
+    if requests := figures.get("requests"):
+        pairs = [
+            ("read one product's stock", "ceiling: FastAPI without a database", 0.35),
+            ("add to cart", "pgbench: add to cart's statements", 0.5),
+        ]
+        for name, ceiling, target in pairs:
+            yield _ratio(name, requests[name]["rate"], ceiling, requests[ceiling]["rate"], target)
+    if streams := figures.get("streams"):
+        pgbench = streams["pgbench: append"]["rate"]
+        yield _ratio("journal: append", streams["journal: append"]["rate"], "pgbench: append", pgbench, 0.5)
+        for name, what in (
+            ("relay", "relay alone, to a transport that takes all"),
+            ("replay", "journal read in order"),
+        ):
+            yield f"| {what} | {streams[name]['rate']:,.0f} | | | | | |"
+
+
+def _ratio(name: str, rate: float, ceiling: str, most: float, target: float) -> str:
+    ratio = rate / most
+    return f"| {name} | {rate:,.0f} | {ceiling} | {most:,.0f} | {ratio:.2f} | {target} | {_verdict(ratio >= target)} |"
+
+
+def _following(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield "## From the answered command to the read model\n"
+    yield "| over | commands a second | p50 ms | p99 ms | target p99 | |"
+    yield "| --- | ---: | ---: | ---: | ---: | --- |"
+    for name, over, target in (("following", "the process itself", 50), ("following-kafka", "Kafka", 150)):
+        if found := figures.get(name):
+            yield (
+                f"| {over} | {found['rate']:.0f} | {found['p50']:.1f} | {found['p99']:.1f} | {target} "
+                f"| {_verdict(found['p99'] < target)} |"
+            )
+
+
+def _rebuild(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Rebuild of the read model (the whole command, start included)\n"
+    yield "| events | seconds | events a second | most memory of the rebuild, MiB | of shopping-command, MiB |"
+    yield "| ---: | ---: | ---: | ---: | ---: |"
+    for found in figures.values():
+        memory = found["memory"]
+        yield (
+            f"| {found['events']:,} | {found['seconds']:.1f} | {found['rate']:,.0f} | {memory['rebuild']:.0f} "
+            f"| {memory['shopping-command']:.0f} |"
+        )
+
+
+def _life(figures: Mapping[str, Any]) -> Iterator[str]:
+    found = figures["life"]
+    yield "## Start and memory of the embedded store, PostgreSQL included\n"
+    yield "| what | | target | |"
+    yield "| --- | ---: | ---: | --- |"
+    seconds = found["start"]
+    yield f"| from the command to ready, with data there | {seconds:.1f} s | 5 s | {_verdict(seconds < 5)} |"
+    for name, what in (("idle", "memory idle"), ("loaded", "memory under load")):
+        yield f"| {what} | {found[name]:.0f} MiB | 400 MiB | {_verdict(found[name] < 400)} |"
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
