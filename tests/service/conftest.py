@@ -24,7 +24,7 @@ async def listening(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
     listener = socket.create_server(("127.0.0.1", port))
     serving = asyncio.create_task(server.serve([listener]))
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers no event for it
+    while not server.started:
         await asyncio.sleep(0.005)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -62,7 +62,7 @@ async def running_store(
     store = embedded.build(url, data, **{"mail_folder": data / "mails", **settings})
     async with (
         embedded.running(store),
-        httpx.AsyncClient(transport=httpx.ASGITransport(store), base_url="http://store", timeout=30) as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(store), base_url="http://store", timeout=120) as client,
     ):
         yield store, client
 

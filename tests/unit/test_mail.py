@@ -13,7 +13,6 @@ from webstore_customer.domain import Mail, Recipient, compose, pause_after
 
 ID = UUID("7a1e6c5e-9f3d-4f0e-8a6b-0b8f6d2f4c11")
 LINES = [{"productNumber": "001", "quantity": 2}, {"productNumber": "<b>", "quantity": 1}]
-NAMES = st.text(min_size=1, max_size=100).filter(lambda name: _is_valid(name))
 
 
 def _is_valid(name: str) -> bool:
@@ -47,7 +46,7 @@ def test_it_has_a_text_and_an_html_part_with_every_line() -> None:
     assert "1 × &lt;b&gt;" in html.get_content()
 
 
-@given(NAMES)
+@given(st.text(min_size=1, max_size=100).filter(_is_valid))
 def test_no_customers_name_adds_a_header_or_another_recipient(name: str) -> None:
     message = sent(name)
     assert set(message.keys()) == {"Message-ID", "From", "To", "Subject", "MIME-Version", "Content-Type"}

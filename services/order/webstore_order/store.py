@@ -23,7 +23,7 @@ ON CONFLICT (customer_id, idempotency_key) DO NOTHING RETURNING {_COLUMNS}
 _BY_KEY = text(
     f"SELECT {_COLUMNS} FROM customer_order WHERE customer_id = :customer_id AND idempotency_key = :idempotency_key"
 )
-_GET = text(f"SELECT {_COLUMNS} FROM customer_order WHERE id = :id AND customer_id = :customer_id")
+_GET = text(f"SELECT {_COLUMNS} FROM customer_order WHERE id = ANY(:ids)")
 _LIST = text(f"SELECT {_COLUMNS} FROM customer_order WHERE customer_id = ANY(:customer_ids) ORDER BY created_at, id")
 _PLACE = text("""
 UPDATE customer_order SET status = 'PLACED' WHERE id = :id AND status = 'PENDING' AND attempt = :attempt RETURNING id
@@ -45,6 +45,7 @@ class Store:
         self._database = database
         self._journal = journal
         self._of_customer = Coalescer(self._of_customers)
+        self._get = Coalescer(self._get_all)
 
     async def create(self, customer_id: str, lines: Lines, idempotency_key: str | None) -> Order:
         """Creates an order; with a key that was used before, returns the order that it made then.
@@ -65,9 +66,8 @@ class Store:
 
     async def get(self, order_id: UUID, customer_id: str) -> Order | None:
         """A customer's order; None if the customer has none with this id."""
-        async with self._database.autocommit.connect() as connection:
-            row = (await connection.execute(_GET, {"id": order_id, "customer_id": customer_id})).one_or_none()
-        return None if row is None else _order(row)
+        order = await self._get(order_id)
+        return order if order is not None and order.customer_id == customer_id else None
 
     async def of_customer(self, customer_id: str) -> Sequence[Order]:
         """A customer's orders, oldest first."""
@@ -92,6 +92,12 @@ class Store:
             await connection.execute(_WITHDRAW, {"id": order_id, "attempt": attempt})
             status = (await connection.execute(_STATUS, {"id": order_id})).scalar_one_or_none()
         return None if status is None else status == Status.PLACED
+
+    async def _get_all(self, order_ids: Sequence[UUID]) -> Sequence[Order | None]:
+        async with self._database.autocommit.connect() as connection:
+            rows = await connection.execute(_GET, {"ids": list(set(order_ids))})
+            orders = {row.id: _order(row) for row in rows}
+        return [orders.get(order_id) for order_id in order_ids]
 
     async def _of_customers(self, customer_ids: Sequence[str]) -> Sequence[Sequence[Order]]:
         orders: dict[str, list[Order]] = {customer_id: [] for customer_id in customer_ids}

@@ -1,7 +1,7 @@
 """What a product is, and when an order can have what it asks for. Pure rules, no I/O."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -33,19 +33,25 @@ def wanted(lines: Sequence[tuple[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def check_stock(wanted: Mapping[str, int], stock: Mapping[str, int]) -> None:
-    """All lines or none.
+def serve(orders: Iterable[Mapping[str, int]], stock: dict[str, int]) -> list[list[Shortage]]:
+    """Takes what orders want out of the stock, one order after the other, and of each all lines or none.
 
     Args:
-        stock: what there is of each product number; a number without an entry is not sold.
+        stock: what there is of each product number, and at the end what is left; a number without an entry is not
+            sold.
 
-    Raises:
-        OutOfStock: some are not there in the quantity that is wanted.
+    Returns:
+        For each order what it is short of; nothing if it was served.
     """
-    short = [
-        Shortage(number, quantity, stock.get(number, 0))
-        for number, quantity in sorted(wanted.items())
-        if stock.get(number, 0) < quantity
-    ]
-    if short:
-        raise OutOfStock(short)
+    refusals = []
+    for wanted_by_one in orders:
+        short = [
+            Shortage(number, quantity, stock.get(number, 0))
+            for number, quantity in sorted(wanted_by_one.items())
+            if stock.get(number, 0) < quantity
+        ]
+        if not short:
+            for number, quantity in wanted_by_one.items():
+                stock[number] -= quantity
+        refusals.append(short)
+    return refusals

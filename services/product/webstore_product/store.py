@@ -5,18 +5,20 @@ is released.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from operator import itemgetter
-from typing import TypedDict, cast
+from operator import attrgetter, itemgetter
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import Row, RowMapping, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from webstore_chassis.coalesce import Coalescer
 from webstore_chassis.database import Database
-from webstore_product.domain import check_stock, wanted
+from webstore_product.domain import OutOfStock, Shortage, serve, wanted
 
 
 class Product(TypedDict):
@@ -40,6 +42,13 @@ class NewProduct(TypedDict):
     stock: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    order_id: UUID
+    attempt: int
+    wanted: Mapping[str, int]
+
+
 class NumberTaken(Exception):
     """Another product has this number."""
 
@@ -60,20 +69,29 @@ WHERE id = :id RETURNING {_COLUMNS}
 """)
 _DELETE = text("DELETE FROM product WHERE id = :id RETURNING id")
 
-# Lines are kept by the products' ids: numbers may be given to other products before they are released.
 _RESERVE = text("""
 INSERT INTO reservation (order_id, attempt, lines)
-SELECT :order_id, :attempt, coalesce(jsonb_object_agg(product.id, wanted.quantity), '{}')
-FROM unnest(CAST(:numbers AS text[]), CAST(:quantities AS integer[])) AS wanted (number, quantity)
-JOIN product ON product_number = wanted.number
+SELECT *, '{}' FROM unnest(CAST(:order_ids AS uuid[]), CAST(:attempts AS integer[])) ORDER BY 1
 ON CONFLICT (order_id) DO UPDATE SET attempt = greatest(reservation.attempt, excluded.attempt)
-RETURNING xmax = 0 AS is_new, lines
+RETURNING order_id, xmax = 0 AS is_new
 """)
 # In one order for everybody, so that two orders never wait for each other.
-_LOCK_STOCK = text("SELECT product_number, stock FROM product WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
-_CHANGE_STOCK = text("""
-UPDATE product SET stock = stock + :sign * CAST(change.value AS integer)
-FROM jsonb_each_text(CAST(:lines AS jsonb)) AS change WHERE id = CAST(change.key AS uuid)
+_LOCK_WANTED = text("""
+SELECT id, product_number, stock FROM product WHERE product_number = ANY(:numbers) ORDER BY id FOR UPDATE
+""")
+_SERVE = text("""
+WITH served AS (
+    UPDATE reservation SET lines = CAST(new.lines AS jsonb)
+    FROM unnest(CAST(:served AS uuid[]), CAST(:lines AS text[])) AS new (order_id, lines)
+    WHERE reservation.order_id = new.order_id
+), refused AS (DELETE FROM reservation WHERE order_id = ANY(:refused))
+UPDATE product SET stock = new.stock FROM unnest(CAST(:ids AS uuid[]), CAST(:stock AS integer[])) AS new (id, stock)
+WHERE product.id = new.id
+""")
+_LOCK_STOCK = text("SELECT FROM product WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
+_PUT_BACK = text("""
+UPDATE product SET stock = stock + CAST(line.value AS integer)
+FROM jsonb_each_text(CAST(:lines AS jsonb)) AS line WHERE id = CAST(line.key AS uuid)
 """)
 _SETTLE = text("UPDATE reservation SET settled = true WHERE order_id = ANY(:order_ids) RETURNING order_id")
 _UNSETTLED = text("""
@@ -95,6 +113,7 @@ class Store:
         self._list = Coalescer(self._list_once)
         self._stock = Coalescer(self._stock_of)
         self._create = Coalescer(self._create_all)
+        self._reserve = Coalescer(self._reserve_all)
 
     async def all(self) -> Sequence[Product]:
         """All products, by number."""
@@ -139,20 +158,9 @@ class Store:
         Raises:
             OutOfStock: not all of them are there; nothing is reserved.
         """
-        quantities = wanted(lines)
-        parameters = {
-            "order_id": order_id,
-            "attempt": attempt,
-            "numbers": list(quantities),
-            "quantities": list(quantities.values()),
-        }
-        async with self._database.engine.begin() as connection:
-            reservation = (await connection.execute(_RESERVE, parameters)).one()
-            if not reservation.is_new:
-                return
-            rows = await connection.execute(_LOCK_STOCK, {"ids": list(reservation.lines)})
-            check_stock(quantities, {row.product_number: row.stock for row in rows})
-            await connection.execute(_CHANGE_STOCK, {"lines": json.dumps(reservation.lines), "sign": -1})
+        short = await self._reserve(_Reservation(order_id, attempt, wanted(lines)))
+        if short:
+            raise OutOfStock(short)
 
     async def settle(self, order_ids: Sequence[UUID]) -> set[UUID]:
         """Makes reservations final; returns those that there were."""
@@ -172,7 +180,7 @@ class Store:
             if lines is None:
                 return False
             await connection.execute(_LOCK_STOCK, {"ids": list(lines)})
-            await connection.execute(_CHANGE_STOCK, {"lines": json.dumps(lines), "sign": 1})
+            await connection.execute(_PUT_BACK, {"lines": json.dumps(lines)})
             return True
 
     async def forget_old(self) -> None:
@@ -190,6 +198,45 @@ class Store:
             rows = await connection.execute(_STOCK, {"numbers": list(set(numbers))})
             stock = {row.product_number: row.stock for row in rows}
         return [stock.get(number) for number in numbers]
+
+    async def _reserve_all(self, attempts: Sequence[_Reservation]) -> Sequence[Sequence[Shortage]]:
+        """For each attempt what it is short of, in one transaction however many there are: those who want the last
+        items of a product stand in line for it once, and not one after the other.
+        """
+        # Two attempts for one order at a moment are one.
+        orders = {attempt.order_id: attempt for attempt in sorted(attempts, key=attrgetter("attempt"))}
+        refusals: dict[UUID, Sequence[Shortage]] = {}
+        async with self._database.engine.begin() as connection:
+            parameters = {"order_ids": list(orders), "attempts": [each.attempt for each in orders.values()]}
+            rows = (await connection.execute(_RESERVE, parameters)).all()
+            new = [orders[row.order_id] for row in rows if row.is_new]
+            numbers = {number for each in new for number in each.wanted}
+            if numbers:
+                products = (await connection.execute(_LOCK_WANTED, {"numbers": list(numbers)})).all()
+                refusals = await self._serve(connection, new, products)
+        return [refusals.get(attempt.order_id, ()) for attempt in attempts]
+
+    @staticmethod
+    async def _serve(
+        connection: AsyncConnection, new: Sequence[_Reservation], products: Sequence[Row[Any]]
+    ) -> dict[UUID, Sequence[Shortage]]:
+        stock = {row.product_number: row.stock for row in products}
+        short_of = serve((each.wanted for each in new), stock)
+        refusals: dict[UUID, Sequence[Shortage]] = dict(zip((each.order_id for each in new), short_of, strict=True))
+        served = [each for each in new if not refusals[each.order_id]]
+        # By the products' ids: their numbers may be others before a line is put back.
+        ids = {row.product_number: str(row.id) for row in products}
+        parameters = {
+            "served": [each.order_id for each in served],
+            "lines": [
+                json.dumps({ids[number]: quantity for number, quantity in each.wanted.items()}) for each in served
+            ],
+            "refused": [order_id for order_id, short in refusals.items() if short],
+            "ids": list(ids.values()),
+            "stock": list(stock.values()),
+        }
+        await connection.execute(_SERVE, parameters)
+        return refusals
 
     async def _create_all(self, products: Sequence[NewProduct]) -> Sequence[UUID | None]:
         # Two of one number in one batch: the first in line gets it.
