@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := chassis customer product order shopping-command shopping-query embedded
 
-.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench bench-cluster
+.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench bench-telemetry bench-cluster
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -57,6 +57,9 @@ e2e: $(VENV)/ready ## run the tests of the whole on the cluster that `make up` m
 
 bench: $(VENV)/ready ## measure the services; the table is in tests/bench/results.md
 	$(BIN)/python -m tests.bench $(PARTS)
+
+bench-telemetry: $(VENV)/ready ## measure what tracing and logging cost, and what a dead or slow receiver does
+	$(BIN)/python -m tests.bench.telemetry
 
 bench-cluster: $(VENV)/ready ## measure how long a store takes to be ready, by the operator and by Helm alone
 	$(BIN)/python -m tests.bench.cluster

@@ -1,0 +1,195 @@
+"""`make bench-telemetry`: what tracing and logging cost, side by side in one run; writes results-telemetry.md.
+
+Embedded stores, the same but for their telemetry, are asked in turn, round after round, so that what else the machine
+does hits all alike. CPU is of the store's process tree, with its PostgreSQL, until the work in the background is done.
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from tests.bench import load, machine
+from tests.ports import free_port
+from tests.processes import Process, clean_environment
+
+RESULTS = Path(__file__).with_name("results-telemetry.md")
+CONNECTIONS = 16
+OFF = "off"
+HEALTH = ("healthy", "dead", "slow: answers take 10 s")
+_HEAD = """# What telemetry costs
+
+Written by `make bench-telemetry`. Embedded stores (five services and their PostgreSQL), the same but for their
+telemetry, are asked in turn over {connections} connections; medians of {rounds} rounds. Every store writes a line a
+request to stdout. `read stock` is the cheapest request there is; `add to cart` is one with a call to another service,
+an event, its relay and its consumer.
+"""
+TARGETS = {"traces at 1 %, log file": 0.10, "traces at 100 %, log file": 0.30}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One kind of request in one round: requests a second, milliseconds, CPU milliseconds a request."""
+
+    rate: float
+    p99: float
+    cpu_ms: float
+
+
+class Store:
+    """An embedded store with some telemetry."""
+
+    def __init__(self, data: Path, environment: Mapping[str, str]) -> None:
+        port = free_port()
+        command = [str(Path(sys.executable).parent / "webstore"), "run", "--data", str(data), "--port", str(port)]
+        always = {"WEBSTORE_LOG_FORMAT": "json", "WEBSTORE_LOG_LEVEL": "INFO", "WEBSTORE_LOG_FILE": ""}
+        all_of_it = {**clean_environment(), **always, **environment}
+        self.process = Process(command, all_of_it, port, data.with_suffix(".log"))
+        self.port = port
+        self._round = itertools.count()
+
+    def fill(self) -> None:
+        """A product that can be bought for ever."""
+        body = {"productNumber": "tea", "name": "tea", "price": 1, "stock": {"quantity": 1_000_000}}
+        httpx.post(f"{self.process.url}/product", json=body, trust_env=False, timeout=30).raise_for_status()
+
+    def measure(self, seconds: float) -> dict[str, Sample]:
+        """Both kinds of request."""
+        cart = f"/shopping-command/add-to-cart/r{next(self._round)}-@t"
+        line = '{"productNumber": "tea", "quantity": 1}'
+        return {
+            "read stock": self._sample(load.Load(self.port, "GET", "/product/tea", seconds=seconds)),
+            "add to cart": self._sample(
+                load.Load(self.port, "POST", cart, {"Customer-ID": "c@c"}, line, seconds=seconds)
+            ),
+        }
+
+    def memory(self) -> float:
+        """MiB of the Python process alone."""
+        return machine.memory_mib([self.process.pid]) - machine.memory_mib(self._children())
+
+    def _children(self) -> list[int]:
+        return [child.pid for child in machine.tree([self.process.pid])[1:]]
+
+    def _sample(self, asked: load.Load) -> Sample:
+        before = machine.cpu_seconds([self.process.pid])
+        measured = load.apply(asked)
+        time.sleep(0.3)  # what is queued to be written or sent is a part of the cost
+        cpu = machine.cpu_seconds([self.process.pid]) - before
+        return Sample(measured.rate, measured.p99, cpu * 1000 / measured.requests)
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="the median of so many [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement of a round [%(default)s]")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, _sinks(Path(folder)) as urls:
+        every = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1"}
+        few = {**every, "OTEL_TRACES_SAMPLER_ARG": "0.01"}
+        here = {"OTEL_EXPORTER_OTLP_ENDPOINT": urls["healthy"]}
+
+        def file(name: str) -> dict[str, str]:
+            return {"WEBSTORE_LOG_FILE": f"{folder}/{name}.jsonl"}
+
+        cost = {
+            OFF: {},
+            "traces at 1 %": here | few,
+            "traces at 100 %": here | every,
+            "traces at 1 %, log file": here | few | file("few"),
+            "traces at 100 %, log file": here | every | file("every"),
+        }
+        health = {
+            name: {"OTEL_EXPORTER_OTLP_ENDPOINT": urls[name], **every, **file(f"health-{number}")}
+            for number, name in enumerate(HEALTH)
+        }
+        first = _compare(Path(folder) / "cost", cost, options.rounds, options.seconds)
+        second = _compare(Path(folder) / "health", health, options.rounds, options.seconds)
+    RESULTS.write_text(_report(first, second, options.rounds))
+    print(RESULTS.read_text())
+
+
+@contextmanager
+def _sinks(folder: Path) -> Iterator[dict[str, str]]:
+    with ExitStack() as stack:
+        urls = {"dead": f"http://127.0.0.1:{free_port()}"}
+        for name, seconds in (("healthy", "0"), ("slow: answers take 10 s", "10")):
+            port = free_port()
+            command = [sys.executable, "-m", "tests.bench.sink", str(port), seconds]
+            sink = Process(command, clean_environment(), port, folder / f"sink-{seconds}.log")
+            sink.start()
+            stack.callback(sink.kill)
+            sink.wait()
+            urls[name] = sink.url
+        yield urls
+
+
+Found = dict[str, tuple[dict[str, list[Sample]], float]]
+
+
+def _compare(folder: Path, variants: Mapping[str, Mapping[str, str]], rounds: int, seconds: float) -> Found:
+    folder.mkdir()
+    with ExitStack() as stack:
+        stores = {}
+        for number, (name, environment) in enumerate(variants.items()):
+            store = stores[name] = Store(folder / str(number), environment)
+            store.process.start()
+            stack.callback(store.process.stop)
+            store.process.wait()
+            store.fill()
+            store.measure(0.5)
+        kept: dict[str, dict[str, list[Sample]]] = {name: {} for name in stores}
+        for number in range(1, rounds + 1):
+            for name, store in stores.items():
+                for request, sample in store.measure(seconds).items():
+                    kept[name].setdefault(request, []).append(sample)
+            print(f"round {number} of {rounds}", flush=True)
+        return {name: (kept[name], store.memory()) for name, store in stores.items()}
+
+
+def _report(cost: Found, health: Found, rounds: int) -> str:
+    met = []
+    for name, target in TARGETS.items():
+        for request in cost[OFF][0]:
+            lost = 1 - _median(cost[name][0][request], "rate") / _median(cost[OFF][0][request], "rate")
+            is_met = "met" if lost <= target else "MISSED"
+            met.append(f"- {name}, {request}: {lost:.0%} of the throughput, target at most {target:.0%}: {is_met}")
+    return "\n".join(
+        [
+            _HEAD.format(connections=CONNECTIONS, rounds=rounds),
+            *("## Off, at 1 % and at 100 %\n", *_table(cost, OFF), "", *met, ""),
+            "## With a receiver of traces that is healthy, dead or slow; traces at 100 %, log file\n",
+            *(*_table(health, HEALTH[0]), ""),
+            f"Measured: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. On: {machine.description()}.\n",
+        ]
+    )
+
+
+def _table(found: Found, base: str) -> Iterator[str]:
+    yield "| telemetry | request | a second | against the first | p99 ms | CPU ms a request | memory MiB |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    for request in found[base][0]:
+        first = _median(found[base][0][request], "rate")
+        for name, (samples, memory) in found.items():
+            rate, p99, cpu = (_median(samples[request], field) for field in ("rate", "p99", "cpu_ms"))
+            yield (
+                f"| {name} | {request} | {rate:,.0f} | {rate / first - 1:+.0%} | {p99:.1f} | {cpu:.2f} | {memory:.0f} |"
+            )
+
+
+def _median(samples: list[Sample], field: str) -> float:
+    return statistics.median(getattr(sample, field) for sample in samples)
+
+
+if __name__ == "__main__":
+    main()

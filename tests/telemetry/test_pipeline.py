@@ -1,0 +1,226 @@
+"""The way of traces and logs for real: collector, Kafka, Zipkin, rsyslog and Elasticsearch as the charts run them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.telemetry.containers import Containers, containers, docker, need_images, rendered
+from tests.telemetry.shop import EMAIL, PHONE, STREET, Shop, running
+
+FIVE = {"customer", "product", "order", "shopping-command", "shopping-query"}
+pytestmark = pytest.mark.timeout(400)
+
+
+class Pipeline:
+    """All of it, and questions to its ends."""
+
+    def __init__(self, parts: Containers, log: Path) -> None:
+        self.log = log
+        self._parts = parts
+        broker = "store-kafka-0.store-kafka-nodes.shop.svc"
+        self.kafka = parts.run("StatefulSet", "store-kafka", "kafka", aliases=["store-kafka", broker])
+        parts.run("StatefulSet", "store-elasticsearch", "config", detached=False)
+        elasticsearch = parts.run(
+            "StatefulSet", "store-elasticsearch", "elasticsearch", aliases=["store-elasticsearch"], publish=[9200]
+        )
+        zipkin = parts.run("Deployment", "store-zipkin", "zipkin", publish=[9411])
+        # Beside the service it listens on localhost only; here another container's localhost is not ours.
+        collector = parts.run(
+            "Deployment", "store-order", "telemetry", publish=[4318, 8888, 13133], folders={"log": log.parent},
+            change=lambda text: text.replace("127.0.0.1:4318", "0.0.0.0:4318"),
+        )  # fmt: skip
+        self.elasticsearch = httpx.Client(base_url=parts.url(elasticsearch, 9200), timeout=30, trust_env=False)
+        self.zipkin = httpx.Client(base_url=parts.url(zipkin, 9411), timeout=30, trust_env=False)
+        self.otlp = parts.url(collector, 4318)
+        self.figures = parts.url(collector, 8888) + "/metrics"
+        self.collector = collector
+        eventually(lambda: self._answers(self.elasticsearch, "/_cluster/health"))
+        self.indices("template")
+        parts.run("Deployment", "store-rsyslog", "rsyslog")
+        eventually(lambda: self._answers(self.zipkin, "/health"))
+
+    def indices(self, *arguments: str) -> None:
+        """Runs the program that makes the index template and deletes old indices."""
+        program = self._parts.folder / "indices.py"
+        program.write_text(self._parts.one("ConfigMap", "store-rsyslog-indexing")["data"]["indices.py"])
+        environment = {**os.environ, "ELASTICSEARCH_URL": str(self.elasticsearch.base_url)}
+        subprocess.run([sys.executable, program, *arguments], env=environment, check=True)
+
+    def lines(self, **terms: str) -> list[dict[str, Any]]:
+        """Log lines that Elasticsearch finds."""
+        query = {"bool": {"filter": [{"term": {name: value}} for name, value in terms.items()]}}
+        answer = self.elasticsearch.post("/webstore-log-*/_search", json={"query": query, "size": 1000})
+        return [hit["_source"] for hit in answer.json()["hits"]["hits"]] if answer.status_code == 200 else []
+
+    def trace(self, trace_id: str) -> list[dict[str, Any]]:
+        """A trace's spans that Zipkin finds."""
+        answer = self.zipkin.get(f"/api/v2/trace/{trace_id}")
+        return answer.json() if answer.status_code == 200 else []
+
+    def write(self, *lines: bytes) -> None:
+        """Puts lines into a log file, as a service does."""
+        with (self.log.parent / "webstore.log.other").open("ab") as file:
+            file.writelines(line + b"\n" for line in lines)
+
+    @staticmethod
+    def _answers(client: httpx.Client, path: str) -> bool:
+        try:
+            return client.get(path).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def eventually(enough: Callable[[], Any], seconds: float = 120) -> Any:
+    """What is asked for, as soon as it is there."""
+    ends = time.monotonic() + seconds
+    while not (found := enough()):
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    objects = rendered({"global": {"tracing": {"enabled": True}, "logging": {"enabled": True}}})
+    wanted = {"store-kafka", "store-elasticsearch", "store-zipkin", "store-rsyslog", "store-order"}
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["metadata"]["name"] in wanted
+            and each["kind"] in ("Deployment", "StatefulSet")]  # fmt: skip
+    images = {spec["image"] for pod in pods for spec in (*pod.get("initContainers", []), *pod["containers"])}
+    need_images(*sorted(image for image in images if not image.startswith("webstore/")))
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / "log").mkdir()
+    (folder / "log").chmod(0o755)
+    with containers(objects, folder / "volumes") as parts:
+        try:
+            yield Pipeline(parts, folder / "log" / "webstore.log")
+        finally:
+            for name in parts.started:
+                print("---", name, docker("logs", "--tail", "40", name))
+
+
+@pytest.fixture(scope="module")
+def shop(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": pipeline.otlp, "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "WEBSTORE_LOG_LEVEL": "INFO", "WEBSTORE_LOG_FILE": str(pipeline.log),
+    }  # fmt: skip
+    with running(tmp_path_factory.mktemp("shop") / "data", **environment) as shop:
+        yield shop
+
+
+def _check_out(shop: Shop) -> str:
+    """Buys something; returns the request id of the checkout."""
+    answer = shop.answer("POST", f"/shopping-query/{shop.filled_cart()}/checkout")
+    shop.call("POST", f"/order/{answer.json()['id']}/place")
+    return answer.headers["x-request-id"]
+
+
+def test_a_log_line_leads_to_the_trace_and_the_trace_to_its_log_lines(pipeline: Pipeline, shop: Shop) -> None:
+    request = _check_out(shop)
+    (line,) = eventually(lambda: pipeline.lines(request_id=request, service="shopping-query"))
+    assert (line["route"], line["status"]) == ("/shopping-query/{cart_number}/checkout", 200)
+
+    def whole() -> list[dict[str, Any]]:
+        spans = pipeline.trace(line["trace_id"])
+        return spans if any(span["name"] == "send mail" for span in spans) else []
+
+    spans = eventually(whole)
+    assert {span["localEndpoint"]["serviceName"] for span in spans} == FIVE
+    kinds = {span["name"]: span.get("kind") for span in spans}
+    assert (kinds["send order-placed"], kinds["process order-placed"]) == ("PRODUCER", "CONSUMER")
+    lines = eventually(lambda: len(found := pipeline.lines(trace_id=line["trace_id"])) > 2 and found)
+    assert {each["span_id"] for each in lines} <= {span["id"] for span in spans}
+    assert {"shopping-query", "shopping-command", "order"} <= {each["service"] for each in lines}
+
+
+def test_nothing_personal_reaches_zipkin_or_elasticsearch(pipeline: Pipeline, shop: Shop) -> None:
+    request = _check_out(shop)
+    (line,) = eventually(lambda: pipeline.lines(request_id=request, service="shopping-query"))
+    spans = eventually(lambda: pipeline.trace(line["trace_id"]))
+    everything = json.dumps([spans, pipeline.lines()])
+    for personal in (EMAIL, PHONE, STREET, "Smith"):
+        assert personal not in everything
+
+
+def test_the_mapping_is_the_templates(pipeline: Pipeline, shop: Shop) -> None:
+    _check_out(shop)
+    eventually(lambda: pipeline.lines(level="INFO"))
+    name = f"webstore-log-{datetime.now(UTC):%Y.%m.%d}"
+    mapping = pipeline.elasticsearch.get(f"/{name}/_mapping").json()[name]["mappings"]["properties"]
+    types = {field: mapping[field]["type"] for field in ("@timestamp", "service", "trace_id", "duration_ms", "message")}
+    assert types == {
+        "@timestamp": "date", "service": "keyword", "trace_id": "keyword", "duration_ms": "float", "message": "text",
+    }  # fmt: skip
+
+
+def test_lines_that_are_broken_long_or_odd_do_not_stop_those_behind_them(pipeline: Pipeline) -> None:
+    marker = os.urandom(8).hex()
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000")
+
+    def line(**fields: Any) -> bytes:
+        return json.dumps({"timestamp": stamp, "service": "test", "level": "INFO", "message": "x", **fields}).encode()
+
+    pipeline.write(
+        b"Traceback (most recent call last): " + marker.encode(),
+        b'{"service": "test", "message": "cut off',
+        b"[1, 2]", b"null", b"", b"{}", b'"text"',
+        b'{"a": ' * 200, b"\x00\xff\xfe\xf0\x28\x8c\x28 \xc3\x28", "💥 \u202e \u2028 ﷽".encode(),
+        line(message="💥 \u0000 \ud800 \u2028", odd="\ud83d"),
+        line(message="y" * 1_000_000), b"z" * 1_000_000,
+        line(service={"an": "object"}), line(status="not a number"), line(duration_ms={"deep": [[1]]}),
+        b'{"message": "twice", "message": "the same", "n": 1e400}',
+        line(**{f"field{number}": number for number in range(600)}),
+        line(**{"a.b": 1, "a": 2, "": 3, ".": 4, "_id": 5}),
+        line(request_id=marker),
+    )  # fmt: skip
+    assert eventually(lambda: pipeline.lines(request_id=marker))
+    query = {"query": {"match_phrase": {"message": marker}}}
+    search = eventually(
+        lambda: pipeline.elasticsearch.post("/webstore-log-*/_search", json=query).json()["hits"]["hits"]
+    )
+    assert search[0]["_source"]["level"] == "UNKNOWN", "what is no JSON is kept as a message"
+
+
+def test_with_kafka_away_requests_pass_and_what_was_logged_meanwhile_arrives(pipeline: Pipeline, shop: Shop) -> None:
+    marker = os.urandom(8).hex()
+    docker("kill", pipeline.kafka)
+    requests = [_check_out(shop) for _ in range(3)]
+    pipeline.write(*(json.dumps({"service": "test", "request_id": marker, "n": n}).encode() for n in range(500)))
+    docker("start", pipeline.kafka)
+    arrived = eventually(lambda: len(found := pipeline.lines(request_id=marker)) >= 500 and found)
+    assert {line["n"] for line in arrived} == set(range(500))
+    for request in requests:
+        assert eventually(lambda request=request: pipeline.lines(request_id=request))
+    later = _check_out(shop)
+    (line,) = eventually(lambda: pipeline.lines(request_id=later, service="shopping-query"))
+    assert eventually(lambda: pipeline.trace(line["trace_id"])), "traces are shipped again"
+
+
+def test_old_indices_are_deleted_and_others_are_kept(pipeline: Pipeline) -> None:
+    today = datetime.now(UTC)
+    names = {days: f"webstore-log-{today - timedelta(days=days):%Y.%m.%d}" for days in (6, 7, 8, 400)}
+    for name in (*names.values(), "webstore-log-archive", "another"):
+        pipeline.elasticsearch.put(f"/{name}")
+    pipeline.indices("delete-older-than", "7")
+    left = {index["index"] for index in pipeline.elasticsearch.get("/_cat/indices?format=json").json()}
+    assert {names[6], names[7], "webstore-log-archive", "another"} <= left
+    assert not {names[8], names[400]} & left
+
+
+def test_the_collector_stays_within_its_memory_and_says_what_it_dropped(pipeline: Pipeline, shop: Shop) -> None:
+    for _ in range(20):
+        _check_out(shop)
+    figures = httpx.get(pipeline.figures, trust_env=False).text
+    assert "otelcol_exporter_sent_log_records" in figures
+    assert docker(
+        "inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}} {{.RestartCount}}", pipeline.collector
+    ) == ("true false 0")
