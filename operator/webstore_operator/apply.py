@@ -122,7 +122,7 @@ class Applier:
             # Something that is not known to be the store's own is not taken over: that would be a conflict, and is told.
             answer = await self._cluster.apply(kind, body, manager=MANAGER, force=before is not None)
         except ApiError as error:
-            raise _meaning(error, ref, body) from error
+            raise meaning(error, store, ref) from error
         APPLIED.labels(ref.kind, why).inc()
         if why != "check":
             logger.info("Applied %s %s/%s (%s)", ref.kind, store.owner.namespace, ref.name, why)
@@ -156,26 +156,28 @@ def _handover(body: Object, before: Entry) -> Object:
     }
 
 
-def _meaning(error: ApiError, ref: Ref, body: Object) -> Exception:
+def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
+    """What it means that the API server did not take an object: Gone, Refused, or that it may take it later."""
     if "NamespaceTerminating" in error.causes:
-        return Gone(f"the namespace {body['metadata']['namespace']} is being removed")
+        return Gone(f"the namespace {store.owner.namespace} is being removed")
     if "FieldManagerConflict" in error.causes:
         return Refused(
             Problem(
                 "NameTaken",
-                f"The {ref.kind} {ref.name} is there already and does not belong to this WebStore: delete it (if it is of a Helm release, "
-                f"uninstall that), or give the WebStore another name. {error}",
+                f"The {ref.kind} {ref.name} is there already and does not belong to this WebStore: delete it (if it is "
+                f"of a Helm release, uninstall that), or give the WebStore another name. {error}",
             )
         )
     if error.status == 404 and KINDS[ref.kind].optional:
         return Refused(
             Problem(
                 f"No{ref.kind}",
-                f"The cluster has no {ref.kind} ({body['apiVersion']}): install the Gateway API's definitions, or remove spec.gateway.",
+                f"The cluster has no {ref.kind} ({KINDS[ref.kind].api_version}): install the Gateway API's definitions, "
+                "or remove spec.gateway.",
             )
         )
     if error.status == 404:
-        return Gone(f"the namespace {body['metadata']['namespace']} is gone")
+        return Gone(f"the namespace {store.owner.namespace} is gone")
     if error.status in (400, 403, 422):
         return Refused(Problem("Refused", f"The API server refuses the {ref.kind} {ref.name}: {error}"))
     return error

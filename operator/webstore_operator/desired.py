@@ -141,7 +141,9 @@ class Renderer:
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         try:
-            out, errors = await asyncio.wait_for(process.communicate(json.dumps(values, ensure_ascii=False).encode()), timeout=60)
+            out, errors = await asyncio.wait_for(
+                process.communicate(json.dumps(values, ensure_ascii=False).encode()), timeout=60
+            )
         except BaseException:
             if process.returncode is None:
                 process.kill()

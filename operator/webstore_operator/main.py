@@ -1,6 +1,7 @@
 """The operator's process: `webstore-operator`."""
 
 import asyncio
+import contextvars
 import logging
 import signal
 import sys
@@ -69,6 +70,7 @@ class Operator:
         self._reconciler = Reconciler(cluster, self._owned, settings, self._announce)
         self._ready = asyncio.Event()
         self._early: set[Key] = set()
+        self._context = contextvars.copy_context()
         self._cluster = cluster
 
     async def run(self) -> None:
@@ -106,6 +108,7 @@ class Operator:
         configure(settings)
 
     async def _event(self, type: str | None, body: kopf.Body, **_: Any) -> None:
+        self._context = contextvars.copy_context()
         key = (body["metadata"]["namespace"], body["metadata"]["name"])
         if type == "DELETED":
             self._queue.forget(key)
@@ -152,7 +155,8 @@ class Operator:
         log("%s/%s: %s: %s", *store.key, reason, message)
         reference = self._references.get(store.key)
         if reference:
-            kopf.event(kopf.Body(reference), type=type, reason=reason, message=message[:1000])
+            # Kopf finds its queue of Events by the context, which only its handlers have.
+            self._context.run(kopf.event, kopf.Body(reference), type=type, reason=reason, message=message[:1000])
 
 
 def _state(store: Store) -> str:

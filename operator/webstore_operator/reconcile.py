@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from webstore_operator import credentials, health, status
-from webstore_operator.apply import STORES, Applier, Gone, NotYet, Refused
+from webstore_operator.apply import STORES, Applier, Gone, NotYet, Refused, meaning
 from webstore_operator.cluster import ApiError, Cluster
 from webstore_operator.desired import (
     CREDENTIALS,
@@ -105,6 +105,9 @@ class Reconciler:
         except NotYet as wait:
             await self._report(store, Finding(ready=False, progress=("WaitingForRemoval", str(wait))))
             return LOOK_SECONDS
+        except Refused as refused:
+            await self._report(store, Finding(ready=False, problems=[refused.problem]))
+            return LOOK_SECONDS
         except RenderError as error:
             await self._report(
                 store, Finding(ready=False, problems=[Problem("Refused", f"The charts refuse the spec: {error}")])
@@ -175,7 +178,10 @@ class Reconciler:
             raise NotYet(f"The Secret {name} of a store of the same name is still being removed.")
         if entry is None or self._credentials.get(uid) != entry.version:
             await self._applier.check_there(store)
-            metadata = await credentials.ensure(self._cluster, store.owner)
+            try:
+                metadata = await credentials.ensure(self._cluster, store.owner)
+            except ApiError as error:
+                raise meaning(error, store, Ref("Secret", name)) from error
             self._credentials[uid] = int(metadata["resourceVersion"])
             if metadata.get("labels", {}).get("app.kubernetes.io/managed-by") == MANAGER:
                 self._owned.put(store.key, Ref("Secret", name), {"metadata": metadata})

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -48,12 +48,46 @@ async def operator(rights: Rights, folder: Path, kubelet: Kubelet) -> AsyncItera
         yield operator
 
 
+@pytest.fixture(scope="session")
+async def namespaces(kube: Kube) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """Makes namespaces; they are deleted at the end, and nobody waits for it."""
+    made = []
+
+    async def make() -> str:
+        made.append(f"test-{uuid.uuid4().hex[:8]}")
+        await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made[-1]}})
+        return made[-1]
+
+    yield make
+    for name in made:
+        await kube.delete("namespaces", "", name)
+
+
 @pytest.fixture
-async def store(kube: Kube) -> AsyncIterator[Store]:
-    """Not made yet; what becomes of it goes with its namespace."""
-    namespace = f"test-{uuid.uuid4().hex[:8]}"
-    await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    store = Store(kube, namespace)
-    yield store
-    await store.delete()
-    await kube.delete("namespaces", "", namespace)
+async def store(kube: Kube, namespaces: Callable[[], Awaitable[str]]) -> Store:
+    """A store that is not made yet, in a namespace of its own."""
+    return Store(kube, await namespaces())
+
+
+@pytest.fixture(scope="module")
+async def ready_stores(
+    request: pytest.FixtureRequest, kube: Kube, operator: Operator, namespaces: Callable[[], Awaitable[str]]
+) -> list[Store]:
+    """Stores with nothing but defaults, one for each test of the module that asks for `installed`: made all at once."""
+    wanted = sum(
+        "installed" in item.fixturenames
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    )
+    stores = [Store(kube, await namespaces()) for _ in range(wanted)]
+    for store in stores:
+        await store.apply()
+    return stores
+
+
+@pytest.fixture
+async def installed(ready_stores: list[Store]) -> Store:
+    """A store that is ready."""
+    store = ready_stores.pop(0)
+    await store.until("Ready", within=120)
+    return store

@@ -75,7 +75,9 @@ class Kube:
             trust.load_cert_chain(folder / "client-certificate", folder / "client-key")
         headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
         limits = httpx.Limits(max_connections=200)
-        self.http = httpx.AsyncClient(base_url=self.server, headers=headers, verify=trust, timeout=60, trust_env=False, limits=limits)
+        self.http = httpx.AsyncClient(
+            base_url=self.server, headers=headers, verify=trust, timeout=60, trust_env=False, limits=limits
+        )
 
     async def request(self, method: str, path: str, **options: Any) -> Object:
         """A request whose answer must be good."""
@@ -106,11 +108,15 @@ class Kube:
         items: list[Object] = found["items"]
         return items
 
-    async def patch(self, plural: str, namespace: str, name: str, patch: Object, *, sub: str = "", manager: str = "someone") -> Object:
+    async def patch(
+        self, plural: str, namespace: str, name: str, patch: Object, *, sub: str = "", manager: str = "someone"
+    ) -> Object:
         """A merge patch, as `kubectl edit` and controllers make them."""
         headers = {"Content-Type": "application/merge-patch+json"}
         url = path(plural, namespace, name) + sub
-        return await self.request("PATCH", url, content=json.dumps(patch), headers=headers, params={"fieldManager": manager})
+        return await self.request(
+            "PATCH", url, content=json.dumps(patch), headers=headers, params={"fieldManager": manager}
+        )
 
     async def delete(self, plural: str, namespace: str, name: str, **body: Any) -> None:
         """Deletes it, if it is there."""
@@ -135,53 +141,83 @@ class Kubelet:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self.held: set[tuple[str, str]] = set()
+        self._waiting: dict[str, Object] = {}
 
     async def run(self) -> None:
         """Acts until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._release())
+            while True:
+                try:
+                    async for pod in self._changed():
+                        group.create_task(self._report(pod))
+                except httpx.HTTPError:
+                    await asyncio.sleep(0.1)
+
+    async def _changed(self) -> AsyncIterator[Object]:
+        url = path("pods")
+        query = {"labelSelector": "app.kubernetes.io/part-of=webstore"}
+        found = await self._kube.request("GET", url, params=query)
+        for pod in found["items"]:
+            yield pod
+        query |= {"watch": "true", "resourceVersion": found["metadata"]["resourceVersion"]}
+        async with self._kube.http.stream("GET", url, params=query, timeout=None) as answer:
+            async for line in answer.aiter_lines():
+                event = json.loads(line)
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    yield event["object"]
+
+    async def _release(self) -> None:
         while True:
-            try:
-                await self._look()
-            except (httpx.HTTPError, Refused):
-                pass  # the next look is soon
+            for uid, pod in list(self._waiting.items()):
+                if _part(pod) not in self.held:
+                    del self._waiting[uid]
+                    await self._report(pod)
             await asyncio.sleep(0.1)
 
-    async def _look(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for pod in await self._kube.list("pods", labels="app.kubernetes.io/part-of=webstore"):
-                status = self._status(pod)
-                if status:
-                    group.create_task(self._report(pod, status))
-
-    def _status(self, pod: Object) -> Object | None:
-        containers, old = pod["spec"]["containers"], pod["status"]
+    async def _report(self, pod: Object) -> None:
         metadata = pod["metadata"]
-        if (metadata["namespace"], metadata["labels"]["app.kubernetes.io/name"]) in self.held or "deletionTimestamp" in metadata:
-            return None
-        broken = [c for c in containers if ":broken" in c["image"]]
-        reported = old.get("containerStatuses")
-        if broken:
-            if reported:
-                return None
-            waiting = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{broken[0]["image"]}"'}
-            return _pod_status("Pending", False, containers, {"waiting": waiting})
-        if reported and reported[0]["ready"]:
-            return None
-        return _pod_status("Running", True, containers, {"running": {"startedAt": _now()}})
+        if _part(pod) in self.held:
+            self._waiting[metadata["uid"]] = pod
+        elif status := _status(pod):
+            try:
+                await self._kube.patch(
+                    "pods", metadata["namespace"], metadata["name"], {"status": status}, sub="/status"
+                )
+            except Refused as refused:
+                if refused.status not in (404, 409):
+                    raise
 
-    async def _report(self, pod: Object, status: Object) -> None:
-        metadata = pod["metadata"]
-        try:
-            await self._kube.patch("pods", metadata["namespace"], metadata["name"], {"status": status}, sub="/status")
-        except Refused as refused:
-            if refused.status not in (404, 409):
-                raise
+
+def _part(pod: Object) -> tuple[str, str]:
+    return pod["metadata"]["namespace"], pod["metadata"]["labels"]["app.kubernetes.io/name"]
+
+
+def _status(pod: Object) -> Object | None:
+    """What is to be reported about the pod; None if that is reported already."""
+    containers = pod["spec"]["containers"]
+    if "deletionTimestamp" in pod["metadata"] or pod["status"].get("containerStatuses"):
+        return None
+    broken = [c for c in containers if ":broken" in c["image"]]
+    if broken:
+        waiting = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{broken[0]["image"]}"'}
+        return _pod_status("Pending", False, containers, {"waiting": waiting})
+    return _pod_status("Running", True, containers, {"running": {"startedAt": _now()}})
 
 
 def _pod_status(phase: str, ready: bool, containers: list[Object], state: Object) -> Object:
     word = "True" if ready else "False"
     conditions = [{"type": kind, "status": word, "lastTransitionTime": _now()} for kind in ("Ready", "ContainersReady")]
     statuses = [
-        {"name": c["name"], "image": c["image"], "imageID": "", "ready": ready, "restartCount": 0, "started": ready, "state": state}
+        {
+            "name": c["name"],
+            "image": c["image"],
+            "imageID": "",
+            "ready": ready,
+            "restartCount": 0,
+            "started": ready,
+            "state": state,
+        }
         for c in containers
     ]
     return {"phase": phase, "conditions": conditions, "containerStatuses": statuses}

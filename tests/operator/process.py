@@ -30,7 +30,14 @@ async def grant(kube: Kube, folder: Path) -> "Rights":
     """Makes the operator's service account and its rights, as the chart has them."""
     await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     for body in chart():
-        if body["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "CustomResourceDefinition"):
+        if body["kind"] in (
+            "ServiceAccount",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Role",
+            "RoleBinding",
+            "CustomResourceDefinition",
+        ):
             if body["kind"] == "ServiceAccount":
                 body["metadata"]["namespace"] = NAMESPACE
             await kube.apply(body)
@@ -49,7 +56,9 @@ class Rights:
 
     def kubeconfig(self, server: str = "") -> Path:
         """A kubeconfig for the API server, or for a proxy before it."""
-        cluster = {"server": server} if server else {"server": self._server, "certificate-authority": str(self._authority)}
+        cluster = (
+            {"server": server} if server else {"server": self._server, "certificate-authority": str(self._authority)}
+        )
         config = {
             "apiVersion": "v1",
             "kind": "Config",

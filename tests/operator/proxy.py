@@ -39,13 +39,19 @@ class Proxy:
         status = self.fault(request)
         if status is not None:
             self.counted[f"{request.method} {status} made up"] += 1
-            return web.json_response(_status(status), status=status, headers={"Retry-After": "1"} if status == 429 else {})
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in ("host", "content-length")}
+            return web.json_response(
+                _status(status), status=status, headers={"Retry-After": "1"} if status == 429 else {}
+            )
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in ("host", "content-length")
+        }
         body = await request.read()
         url = self._kube.server + request.raw_path
         async with self._session.request(request.method, url, headers=headers, data=body or None) as answer:
             self.counted[f"{request.method} {answer.status}"] += 1
-            response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
+            response = web.StreamResponse(
+                status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}
+            )
             await response.prepare(request)
             watch = request.query.get("watch") == "true"
             if watch and request.transport:
@@ -63,7 +69,9 @@ class Proxy:
     async def serving(self) -> AsyncIterator["Proxy"]:
         """Answers on a port of its own while the block runs."""
         connector = TCPConnector(ssl=self._kube.trust, limit=0)
-        async with ClientSession(connector=connector, timeout=ClientTimeout(total=None), auto_decompress=False) as self._session:
+        async with ClientSession(
+            connector=connector, timeout=ClientTimeout(total=None), auto_decompress=False
+        ) as self._session:
             runner = web.ServerRunner(web.Server(self.handle, access_log=None))
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -78,4 +86,11 @@ class Proxy:
 
 def _status(code: int) -> dict[str, object]:
     reasons = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
-    return {"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reasons[code], "message": "made up"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "code": code,
+        "reason": reasons[code],
+        "message": "made up",
+    }

@@ -36,14 +36,21 @@ class Store:
         """A condition of the newest generation; empty before there is one."""
         body = await self.get()
         conditions = body.get("status", {}).get("conditions", [])
-        return next((c for c in conditions if c["type"] == kind and c["observedGeneration"] == body["metadata"]["generation"]), {})
+        return next(
+            (c for c in conditions if c["type"] == kind and c["observedGeneration"] == body["metadata"]["generation"]),
+            {},
+        )
 
-    async def until(self, kind: str = "Ready", status: str = "True", *, reason: str = "", saying: str = "", within: float = 60) -> Object:
+    async def until(
+        self, kind: str = "Ready", status: str = "True", *, reason: str = "", saying: str = "", within: float = 60
+    ) -> Object:
         """Waits for a condition of the newest generation, and returns it."""
 
         async def so() -> Object | None:
             condition = await self.condition(kind)
-            right = condition.get("status") == status and reason in condition["reason"] and saying in condition["message"]
+            right = (
+                condition.get("status") == status and reason in condition["reason"] and saying in condition["message"]
+            )
             return condition if right else None
 
         try:
