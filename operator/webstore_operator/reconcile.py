@@ -27,6 +27,7 @@ from webstore_operator.desired import (
     values,
 )
 from webstore_operator.health import Problem, Workload
+from webstore_operator.kinds import ObjectKind
 from webstore_operator.metrics import ROLLBACKS
 from webstore_operator.owned import Key, Owned
 from webstore_operator.settings import RELEASE, Settings
@@ -40,6 +41,7 @@ Announce = Callable[[Store, str, str, str], None]
 
 # While something is waited for, pods are looked at this often: their own changes are not watched.
 LOOK_SECONDS = 5.0
+PODS = ObjectKind("v1", "pods")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,9 @@ class Reconciler:
         refused: Problem | None,
     ) -> float | None:
         """Says what is waited for and why; gives a change up that is not ready in time."""
-        found = [*([refused] if refused else []), *health.problems(await self._pods(store))]
+        pods = await self._pods(store)
+        found = [*([refused] if refused else []), *health.problems(pods)]
+        await self._unblock(store, pods)
         names = ", ".join(
             f"{part} ({w.ready_now if w else 0} of {w.wanted if w else '?'} pods ready)" for part, w in waiting
         )
@@ -286,10 +290,29 @@ class Reconciler:
         await self._report(store, finding, rolled_back=given_up)
         return 0.0
 
+    async def _unblock(self, store: Store, pods: list[health.Object]) -> None:
+        """Deletes StatefulSets' pods of an older template that are broken: their controller would wait for them for ever.
+
+        https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+        """
+        owned = self._owned.of(store.key)
+        for pod in pods:
+            entry = owned.get(Ref("StatefulSet", f"{store.owner.name}-{health.part(pod)}"))
+            revision = pod["metadata"]["labels"].get("controller-revision-hash")
+            outdated = (
+                entry
+                and entry.workload
+                and entry.workload.seen
+                and entry.workload.update_revision not in ("", revision)
+            )
+            if outdated and revision and health.problems([pod]):
+                name = pod["metadata"]["name"]
+                logger.info("Deleted Pod %s/%s, which is broken and of an older template", store.owner.namespace, name)
+                await self._cluster.delete(PODS, store.owner.namespace, name, pod["metadata"]["uid"])
+
     async def _pods(self, store: Store) -> list[health.Object]:
         selector = f"app.kubernetes.io/part-of=webstore,app.kubernetes.io/instance={store.owner.name}"
-        path = f"/api/v1/namespaces/{store.owner.namespace}/pods"
-        found = await self._cluster.request("GET", path, query={"labelSelector": selector})
+        found = await self._cluster.request("GET", PODS.path(store.owner.namespace), query={"labelSelector": selector})
         items: list[health.Object] = found["items"]
         return items
 

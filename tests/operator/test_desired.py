@@ -187,7 +187,8 @@ specs = st.fixed_dictionaries(
         "networkPolicies": st.booleans(),
         "deletionPolicy": st.sampled_from(["Retain", "Delete"]),
         "services": st.fixed_dictionaries(
-            {}, optional={name: service for name in ("customer", "product", "order", "shoppingCommand", "shoppingQuery")}
+            {},
+            optional={name: service for name in ("customer", "product", "order", "shoppingCommand", "shoppingQuery")},
         ),
     },
 )

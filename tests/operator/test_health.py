@@ -54,7 +54,12 @@ def test_a_pod_that_is_killed_for_its_memory_use_says_so() -> None:
 
 
 def test_a_pod_that_no_node_takes_says_why() -> None:
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes: Insufficient cpu",
+    }
     (found,) = problems([pod(conditions=[condition])])
     assert found.message.startswith("No node takes order: 0/1 nodes: Insufficient cpu.")
 

@@ -5,13 +5,19 @@ from webstore_operator.health import Problem, Workload
 from webstore_operator.status import Condition, Finding, Status
 
 
-def said(finding: Finding, before: list[Condition] | None = None, now: str = "2026-01-01T00:00:00Z") -> dict[str, Condition]:
+def said(
+    finding: Finding, before: list[Condition] | None = None, now: str = "2026-01-01T00:00:00Z"
+) -> dict[str, Condition]:
     return {c.type: c for c in status.conditions(finding, before or [], 3, now)}
 
 
 def test_a_ready_store_is_neither_progressing_nor_degraded() -> None:
     found = said(Finding(ready=True, settled=("Ready", "All is ready.")))
-    assert {kind: c.status for kind, c in found.items()} == {"Ready": "True", "Progressing": "False", "Degraded": "False"}
+    assert {kind: c.status for kind, c in found.items()} == {
+        "Ready": "True",
+        "Progressing": "False",
+        "Degraded": "False",
+    }
     assert {c.observed_generation for c in found.values()} == {3}
 
 
@@ -44,12 +50,17 @@ def test_events_tell_turns_and_not_every_count() -> None:
 
     begun = at(Finding(ready=False, progress=("Installing", "0 of 5")), Status())
     counted = at(Finding(ready=False, progress=("Installing", "1 of 5")), begun)
-    broken = at(Finding(ready=False, progress=("Installing", "1 of 5"), problems=[Problem("CrashLoop", "It crashes.")]), counted)
+    broken = at(
+        Finding(ready=False, progress=("Installing", "1 of 5"), problems=[Problem("CrashLoop", "It crashes.")]), counted
+    )
     ready = at(Finding(ready=True, settled=("Ready", "Ready.")), broken)
     assert status.events(Status(), begun) == [("Normal", "Installing", "0 of 5")]
     assert status.events(begun, counted) == []
     assert status.events(counted, broken) == [("Warning", "CrashLoop", "It crashes.")]
-    assert status.events(broken, ready) == [("Normal", "Ready", "Ready."), ("Normal", "Recovered", "No longer CrashLoop.")]
+    assert status.events(broken, ready) == [
+        ("Normal", "Ready", "Ready."),
+        ("Normal", "Recovered", "No longer CrashLoop."),
+    ]
 
 
 def test_services_are_told_with_counts_and_versions() -> None:
