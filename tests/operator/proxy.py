@@ -85,7 +85,14 @@ class Proxy:
 
 
 def _status(code: int) -> dict[str, object]:
-    reasons = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+    reasons = {
+        404: "NotFound",
+        410: "Expired",
+        409: "Conflict",
+        429: "TooManyRequests",
+        500: "InternalError",
+        503: "ServiceUnavailable",
+    }
     return {
         "apiVersion": "v1",
         "kind": "Status",
