@@ -172,8 +172,8 @@ def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
         return Refused(
             Problem(
                 f"No{ref.kind}",
-                f"The cluster has no {ref.kind} ({KINDS[ref.kind].api_version}): install the Gateway API's definitions, "
-                "or remove spec.gateway.",
+                f"The cluster has no {ref.kind} ({KINDS[ref.kind].api_version}): install its definition, or remove "
+                f"spec.{'gateway' if ref.kind == 'HTTPRoute' else 'metrics'}.",
             )
         )
     if error.status == 404:

@@ -37,4 +37,6 @@ KINDS = {
     "CronJob": ObjectKind("batch/v1", "cronjobs"),
     "Ingress": ObjectKind("networking.k8s.io/v1", "ingresses", whole=True),
     "HTTPRoute": ObjectKind("gateway.networking.k8s.io/v1", "httproutes", optional=True),
+    "PodMonitor": ObjectKind("monitoring.coreos.com/v1", "podmonitors", optional=True),
+    "PrometheusRule": ObjectKind("monitoring.coreos.com/v1", "prometheusrules", optional=True),
 }

@@ -307,6 +307,15 @@ class Logging(Model):
     external: ExternalLogging = Field(ExternalLogging(), description="Use this Elasticsearch and start none.")
 
 
+class Metrics(Model):
+    """What the services tell Prometheus, at /metrics."""
+
+    monitors: bool = Field(
+        False,
+        description="Add PodMonitors, alert rules and a Grafana dashboard. The cluster needs the Prometheus operator.",
+    )
+
+
 class Mail(Model):
     """Where mails about orders go."""
 
@@ -446,6 +455,7 @@ class WebStoreSpec(Model):
     kafka: Kafka = Field(Kafka(), description="The Kafka that carries the events.")
     tracing: Tracing = Field(Tracing(), description="Traces of requests and events.")
     logging: Logging = Field(Logging(), description="Logs in Elasticsearch.")
+    metrics: Metrics = Field(Metrics(), description="Figures of the services.")
     mail: Mail = Field(Mail(), description="Where mails about orders go.")
     auth: Auth = Field(Auth(), description="How the services know who calls.")
     network_policies: bool = Field(True, description="Allow only the connections that the store needs.")

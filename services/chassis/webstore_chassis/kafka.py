@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
 
+from webstore_chassis.metrics import CONSUMER_BACKLOG
 from webstore_chassis.settings import PREFIX, Settings, SettingsError
 from webstore_chassis.transport import DEAD_LETTERS, Deliver, Message
 
@@ -124,8 +125,12 @@ class Kafka:
                 records = await consumer.getmany(timeout_ms=1000, max_records=_MOST_RECORDS)
                 messages = [_message(record) for batch in records.values() for record in batch]
                 if messages:
+                    behind = ((consumer.highwater(each) or 0) - batch[0].offset for each, batch in records.items())
+                    CONSUMER_BACKLOG.labels(group).set(sum(behind))
                     await deliver(messages)
                     await _commit(consumer, {partition: batch[-1].offset + 1 for partition, batch in records.items()})
+                else:
+                    CONSUMER_BACKLOG.labels(group).set(0)
         finally:
             await consumer.stop()
 

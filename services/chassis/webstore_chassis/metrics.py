@@ -18,6 +18,9 @@ BACKLOG = Gauge(
 PUBLISHED = Counter("webstore_relay_published_total", "Events published by the relay", ["service"])
 CONSUMED = Counter("webstore_consumed_total", "Events taken from topics", ["service", "topic"])
 CONSUMER_LAG = Gauge("webstore_consumer_lag_seconds", "Age of the newest event taken, when it was taken", ["service"])
+CONSUMER_BACKLOG = Gauge(
+    "webstore_consumer_backlog_messages", "Messages that were not handled yet when some were taken", ["service"]
+)
 DEAD_LETTERS = Counter("webstore_dead_letters_total", "Messages given up and sent to <topic>.dlq", ["service", "topic"])
 PROJECTION_LAG = Gauge(
     "webstore_projection_lag_seconds", "Age of the newest event in the read model, when it was applied", ["service"]

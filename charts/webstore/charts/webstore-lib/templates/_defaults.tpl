@@ -48,6 +48,8 @@ logging:
   indexer: rsyslog
   retentionDays: 7
   external: {url: "", secret: ""}
+metrics:
+  monitors: false
 mail:
   host: ""
   port: 25
