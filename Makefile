@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := chassis customer product order shopping-command shopping-query embedded
 
-.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench bench-telemetry bench-cluster
+.PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench bench-telemetry bench-cluster bench-operator crd
 help: ## list what can be made
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -63,6 +63,12 @@ bench-telemetry: $(VENV)/ready ## measure what tracing and logging cost, and wha
 
 bench-cluster: $(VENV)/ready ## measure how long a store takes to be ready, by the operator and by Helm alone
 	$(BIN)/python -m tests.bench.cluster
+
+bench-operator: $(VENV)/ready ## measure the operator with 1, 100 and 300 WebStores: WEBSTORE_TEST_APISERVER=kubeconfig STORES="1 10"
+	$(BIN)/python -m tests.bench.operator $(STORES)
+
+crd: $(VENV)/ready ## make crds/webstores.yaml anew from the operator's models
+	$(BIN)/python -m webstore_operator.crd > crds/webstores.yaml.new && mv crds/webstores.yaml.new crds/webstores.yaml
 
 manifests: ## render kustomize/base anew from the operator's chart
 	@kustomize/base/render > kustomize/base/operator.yaml
