@@ -18,6 +18,9 @@ from tests import needs
 from tests.ports import free_port
 
 IMAGE = "apache/kafka:4.1.1"
+LOGIN = ("webstore", "not-a-real-secret")
+# Images that were built from a read-only tree have read-only settings, which the image's start then cannot write.
+_START = "chmod --recursive u+w /opt/kafka/config /etc/kafka/docker && exec /etc/kafka/docker/run"
 _START_SECONDS = 90
 _ANSWER_SECONDS = 30
 
@@ -29,10 +32,12 @@ class Broker:
     Args:
         address: its `host:port`.
         container: what it runs in, where that is ours to stop.
+        login_address: where it asks for the login `LOGIN` (SASL PLAIN), where it does.
     """
 
     address: str
     container: str | None = None
+    login_address: str | None = None
 
     def kill(self) -> None:
         """Ends it as a power cut does; what it has acknowledged is there when it starts again."""
@@ -142,14 +147,18 @@ def _image_is_there() -> bool:
 
 
 def _in_container() -> Broker:
-    port = free_port()
+    port, login_port = free_port(), free_port()
+    user, password = LOGIN
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
     settings = {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://localhost:9093",
-        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "KAFKA_LISTENERS": f"PLAINTEXT://:{port},LOGIN://:{login_port},CONTROLLER://localhost:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login_port}",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT",
+        "KAFKA_LISTENER_NAME_LOGIN_SASL_ENABLED_MECHANISMS": "PLAIN",
+        "KAFKA_LISTENER_NAME_LOGIN_PLAIN_SASL_JAAS_CONFIG": f'{module} required user_{user}="{password}";',
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "1",
@@ -160,9 +169,7 @@ def _in_container() -> Broker:
     }
     environment = [argument for name, value in settings.items() for argument in ("--env", f"{name}={value}")]
     name = f"webstore-test-kafka-{port}"
-    subprocess.run(
-        ["docker", "run", "--detach", "--name", name, "--publish", f"127.0.0.1:{port}:{port}", *environment, IMAGE],
-        check=True,
-        capture_output=True,
-    )
-    return Broker(f"127.0.0.1:{port}", name)
+    ports = [argument for p in (port, login_port) for argument in ("--publish", f"127.0.0.1:{p}:{p}")]
+    command = ["docker", "run", "--detach", "--name", name, *ports, *environment, IMAGE, "sh", "-c", _START]
+    subprocess.run(command, check=True, capture_output=True)
+    return Broker(f"127.0.0.1:{port}", name, f"127.0.0.1:{login_port}")
