@@ -40,7 +40,8 @@ class Gone(Exception):
 class Applier:
     """Applies what differs from what is wanted, and nothing else.
 
-    An object needs no request while the digest of what is wanted and the fingerprint of what is there are those of its last apply.
+    An object needs no request while the digest of what is wanted and the fingerprint of what is there are those of
+    its last apply.
     """
 
     def __init__(self, cluster: Cluster, owned: Owned) -> None:
@@ -87,7 +88,8 @@ class Applier:
         return list(doomed)
 
     async def check_there(self, store: Store) -> None:
-        """Asks the API server itself, before anything is written: the watch may not have told yet that the store is gone.
+        """Asks the API server itself, before anything is written: the watch may not have told yet that the store is
+        gone.
 
         Raises:
             Gone: it is, or it was changed in the meantime; the watch will tell.
@@ -119,7 +121,8 @@ class Applier:
         try:
             if ref.kind == "Deployment" and before and _leaves_replicas(before, body):
                 await self._cluster.apply(kind, _handover(body, before), manager=HANDOVER, force=True)
-            # Something that is not known to be the store's own is not taken over: that would be a conflict, and is told.
+            # Something that is not known to be the store's own is not taken over: that would be a conflict, and is
+            # told.
             answer = await self._cluster.apply(kind, body, manager=MANAGER, force=before is not None)
         except ApiError as error:
             raise meaning(error, store, ref) from error
@@ -142,7 +145,8 @@ def _leaves_replicas(before: Entry, body: Object) -> bool:
 
 
 def _handover(body: Object, before: Entry) -> Object:
-    """A field that its only owner no longer applies falls back to its default, here to one pod: another owner keeps it as it is.
+    """A field that its only owner no longer applies falls back to its default, here to one pod: another owner keeps
+    it as it is.
 
     https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership
     """

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client import rest
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.utils._retry_base import retry_after_seconds
 
@@ -78,15 +79,18 @@ class Cluster:
         accept: str = "application/json",
         tries: int = _TRIES,
     ) -> Object:
-        """One request; what may be gone in a moment (429, 5xx, a lost connection) is tried again a few times, as the server asks.
+        """One request; what may be gone in a moment (429, 5xx, a lost connection) is tried again a few times, as the
+        server asks.
 
         Raises:
             ApiError: it was not carried out.
         """
         for attempt in range(1, tries + 1):
             try:
-                response = await self._send(method, path, query, body, content_type, accept, _REQUEST_TIMEOUT)
-                answer: Object = json.loads(await response.read())
+                response = await self._send(
+                    method, path, query, accept=accept, limits=_REQUEST_TIMEOUT, body=body, content_type=content_type
+                )
+                answer: Object = json.loads(await _read(response))
                 return answer
             except ApiException as error:
                 failure, wait = _error(error), retry_after_seconds(error)
@@ -117,7 +121,7 @@ class Cluster:
         query = query | {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         response = None
         try:
-            response = await self._send("GET", path, query, None, "application/json", accept, timeout)
+            response = await self._send("GET", path, query, accept=accept, limits=timeout)
             async for line in response.response.content:
                 event: Object = json.loads(line)
                 if event["type"] == "ERROR":
@@ -135,7 +139,8 @@ class Cluster:
     async def apply(
         self, kind: ObjectKind, body: Object, *, manager: str, force: bool, subresource: str = ""
     ) -> Object:
-        """Server-side apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/); returns the object, or its metadata."""
+        """Server-side apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/); returns the object,
+        or its metadata."""
         metadata = body["metadata"]
         return await self.request(
             "PATCH",
@@ -169,11 +174,12 @@ class Cluster:
         method: str,
         path: str,
         query: dict[str, str] | None,
-        body: Object | None,
-        content_type: str,
+        *,
         accept: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> Any:
+        limits: aiohttp.ClientTimeout,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> rest.RESTResponse:
         request = await self.api.param_serialize(
             method,
             path + ("?" + urlencode(query) if query else ""),
@@ -181,11 +187,16 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         method, url, headers, _, _ = request
-        response = await self.api.call_api(method, url, headers, body, [], _request_timeout=timeout)
+        response = await self.api.call_api(method, url, headers, body, [], _request_timeout=limits)
         if not 200 <= response.status <= 299:
-            text = (await response.read()).decode(errors="replace")
+            text = (await _read(response)).decode(errors="replace")
             raise ApiException(http_resp=response, body=text)
         return response
+
+
+async def _read(response: rest.RESTResponse) -> bytes:
+    content: bytes = await response.read()  # type: ignore[no-untyped-call]
+    return content
 
 
 def _error(error: ApiException) -> ApiError:

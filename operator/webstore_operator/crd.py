@@ -16,11 +16,10 @@ _DROPPED = {"title", "propertyNames", "$defs", "exclusiveMinimum"}
 
 
 def schema(model: type[BaseModel]) -> Schema:
-    """The model as a structural schema (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/)."""
+    """The model as a structural schema
+    (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/)."""
     document = model.model_json_schema(by_alias=True)
-    structural = _structural(document, document.get("$defs", {}))
-    assert isinstance(structural, dict)
-    return structural
+    return dict(_structural(document, document.get("$defs", {})))
 
 
 def _structural(node: Any, definitions: Schema) -> Any:
@@ -77,7 +76,8 @@ def definition() -> Schema:
     validations = spec.rules(
         (
             f"self.metadata.name.matches('{spec.NAME_PATTERN}')",
-            "the name of a WebStore begins with a letter and goes on with letters (lower case), digits and - up to a letter or digit: shop-2",
+            "the name of a WebStore begins with a letter and goes on with letters (lower case), digits and - up "
+            "to a letter or digit: shop-2",
         )
     )
     return {
@@ -104,7 +104,8 @@ def definition() -> Schema:
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": "A web store of five services, with the database, Kafka and mail that they need.",
+                            "description": "A web store of five services, with the database, Kafka and mail that "
+                            "they need.",
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},

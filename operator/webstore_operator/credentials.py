@@ -112,7 +112,8 @@ async def missing(cluster: Cluster, namespace: str, spec: WebStoreSpec) -> list[
                 Problem(
                     "SecretMissing",
                     f"The Secret {name} in namespace {namespace}, which spec.{field} names, {what}: "
-                    f"create it with the key{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}. Nothing is changed until then.",
+                    f"create it with the key{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}. Nothing is "
+                    f"changed until then.",
                 )
             )
     return found

@@ -28,8 +28,8 @@ NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
 CREDENTIALS = "{}-credentials"
 
 SERVICES = ("customer", "product", "order", "shopping-command", "shopping-query")
-# A service comes after those that it calls, so that an upgraded one never meets an older version of what it needs. Stage 0 are the
-# supporting systems. A service's migrations run in its pods' init containers, before that service.
+# A service comes after those that it calls, so that an upgraded one never meets an older version of what it needs.
+# Stage 0 are the supporting systems. A service's migrations run in its pods' init containers, before that service.
 STAGES = {"product": 1, "customer": 1, "order": 2, "shopping-command": 2, "shopping-query": 3}
 LAST_STAGE = 3
 
@@ -66,7 +66,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is wanted. The objects themselves are kept packed: there are sixty a store, and they are needed only to apply them."""
+    """Everything that is wanted. The objects themselves are kept packed: there are sixty a store, and they are needed
+    only to apply them."""
 
     wanted: Mapping[Ref, Wanted]
     packed: bytes
@@ -174,7 +175,8 @@ def _own(owner: Owner, body: Object) -> Object:
         raise RenderError(f"the charts make the {body['kind']} {metadata['name']}, which the operator may not touch")
     metadata["namespace"] = owner.namespace
     metadata.setdefault("labels", {}).update({MANAGED_BY: MANAGER, PART_OF: "webstore", INSTANCE: owner.name})
-    # blockOwnerDeletion would need the right to set finalizers of WebStores, and deleting a store needs nothing but garbage collection.
+    # blockOwnerDeletion would need the right to set finalizers of WebStores, and deleting a store needs nothing but
+    # garbage collection.
     reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
     metadata["ownerReferences"] = [reference | {"blockOwnerDeletion": False}]
     return body

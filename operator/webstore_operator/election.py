@@ -1,7 +1,7 @@
 """One of several copies works: the one that holds the Lease (https://kubernetes.io/docs/concepts/architecture/leases/).
 
-Kubernetes' own way, and the official client has it. Two copies that both believe for a moment that they have it do no harm: every write is
-a server-side apply under the same field manager, or says which object it means by uid.
+Kubernetes' own way, and the official client has it. Two copies that both believe for a moment that they have it do no
+harm: every write is a server-side apply under the same field manager, or says which object it means by uid.
 """
 
 import asyncio
@@ -31,7 +31,8 @@ class LeaseLost(Exception):
 
 
 class _Lock(LeaseLock):
-    """A Lease whose requests fail, where the API server does not answer, as the library expects: not by an aiohttp error."""
+    """A Lease whose requests fail, where the API server does not answer, as the library expects: not by an aiohttp
+    error."""
 
     async def get(self, name: str, namespace: str) -> Any:
         return await _answered(super().get(name, namespace))
@@ -57,7 +58,8 @@ async def _answered(request: Awaitable[Any]) -> Any:
 
 
 async def lead(cluster: Cluster, settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Waits for the Lease, and works while it has it. A copy that is told to stop gives the Lease up, so that the next need not wait.
+    """Waits for the Lease, and works while it has it. A copy that is told to stop gives the Lease up, so that the
+    next need not wait.
 
     Raises:
         LeaseLost: it could not be renewed in time.

@@ -24,9 +24,11 @@ class Workload:
 
     @property
     def ready(self) -> bool:
-        """All wanted pods are up to date and available, and no others are left (what `kubectl rollout status` waits for).
+        """All wanted pods are up to date and available, and no others are left (what `kubectl rollout status` waits
+        for).
 
-        Where an autoscaler decides on their number, one is enough: that it asks for more does not mean that the store is not ready.
+        Where an autoscaler decides on their number, one is enough: that it asks for more does not mean that the store
+        is not ready.
         """
         enough = self.wanted if self.owns_replicas else min(self.wanted, 1)
         return self.seen and self.old == 0 and self.ready_now >= enough
@@ -86,7 +88,8 @@ def _of_pod(pod: Object) -> Iterable[Problem]:
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             yield Problem(
                 "Unschedulable",
-                f"No node takes {part(pod)}: {_sentence(condition.get('message', ''))} Add nodes, or ask for less in spec.services.",
+                f"No node takes {part(pod)}: {_sentence(condition.get('message', ''))} Add nodes, or ask for "
+                f"less in spec.services.",
             )
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         problem = _of_container(part(pod), container)
@@ -100,7 +103,8 @@ def _of_container(name: str, container: Object) -> Problem | None:
     if reason in _PULL_ERRORS:
         return Problem(
             "ImageCannotBePulled",
-            f"{name}: the image {container['image']} cannot be pulled ({reason}). Correct spec.version, spec.images.registry or "
+            f"{name}: the image {container['image']} cannot be pulled ({reason}). Correct spec.version, "
+            f"spec.images.registry or "
             "spec.images.pullSecrets.",
         )
     if reason == "CreateContainerConfigError":
@@ -122,7 +126,8 @@ def _of_container(name: str, container: Object) -> Problem | None:
         )
         return Problem(
             "CrashLoop",
-            f"{name} ({container['name']}) {how} each time it starts ({container.get('restartCount', 0)} restarts).{last}",
+            f"{name} ({container['name']}) {how} each time it starts ({container.get('restartCount', 0)} "
+            f"restarts).{last}",
         )
     return None
 

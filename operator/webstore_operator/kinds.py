@@ -7,8 +7,8 @@ class ObjectKind(NamedTuple):
     """Where the API server keeps objects of a kind.
 
     Attributes:
-        whole: watched with spec and status, because these tell whether the store is ready and where it answers; of all others the
-            metadata is enough.
+        whole: watched with spec and status, because these tell whether the store is ready and where it answers; of
+            all others the metadata is enough.
     """
 
     api_version: str

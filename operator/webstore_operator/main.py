@@ -28,12 +28,13 @@ logger = logging.getLogger(__name__)
 def configure(settings: kopf.OperatorSettings) -> None:
     """Kopf's settings, each chosen on purpose.
 
-    Kopf brings the WebStores and their Events; all state is in the WebStores' status and the objects themselves. With nothing but an event
-    handler Kopf keeps no progress and no last-seen state, so it writes neither annotations nor finalizers: a WebStore never waits for an
-    operator that is not there any more.
+    Kopf brings the WebStores and their Events; all state is in the WebStores' status and the objects themselves. With
+    nothing but an event handler Kopf keeps no progress and no last-seen state, so it writes neither annotations nor
+    finalizers: a WebStore never waits for an operator that is not there any more.
     """
-    # A watch that is cut off without an error goes silent for ever: the server is asked to end it, and the client ends it if the server
-    # does not. Bookmarks come each minute, so 70 s (Kopf's default inactivity_timeout) without a line is a lost connection.
+    # A watch that is cut off without an error goes silent for ever: the server is asked to end it, and the client
+    # ends it if the server does not. Bookmarks come each minute, so 70 s (Kopf's default inactivity_timeout) without
+    # a line is a lost connection.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
@@ -42,14 +43,18 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    # An API server that is away for a quarter of an hour is waited for; after that the process ends, and the kubelet starts it anew.
+    # An API server that is away for a quarter of an hour is waited for; after that the process ends, and the kubelet
+    # starts it anew.
     settings.networking.error_backoffs = [1, 1, 2, 3, 5, 8, 13, 21, *[30] * 30]
-    # The handler only notes and wakes, so workers never wait; how many stores are worked on at a time is the queue's to say.
+    # The handler only notes and wakes, so workers never wait; how many stores are worked on at a time is the queue's
+    # to say.
     settings.queueing.worker_limit = 20
     settings.queueing.idle_timeout = 1
-    # There is one version of one resource, known before the start: watching all CRDs and namespaces would need rights for nothing.
+    # There is one version of one resource, known before the start: watching all CRDs and namespaces would need rights
+    # for nothing.
     settings.scanning.disabled = True
-    # Copies agree by a Lease (see election.py). Kopf's peering needs a CRD of its own, and lets two of the same priority stop each other.
+    # Copies agree by a Lease (see election.py). Kopf's peering needs a CRD of its own, and lets two of the same
+    # priority stop each other.
     settings.peering.standalone = True
     # Events are what the reconciler says on purpose, not log lines.
     settings.posting.loggers = False
@@ -64,10 +69,9 @@ class Operator:
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
         self._references: dict[Key, Any] = {}
-        self._reconciler: Reconciler
-        self._queue: Queue[Key] = Queue(lambda key: self._reconciler.look(key), workers=settings.workers)
         self._owned = Owned(cluster, self._wake)
         self._reconciler = Reconciler(cluster, self._owned, settings, self._announce)
+        self._queue: Queue[Key] = Queue(self._reconciler.look, workers=settings.workers)
         self._ready = asyncio.Event()
         self._early: set[Key] = set()
         self._context = contextvars.copy_context()
@@ -170,7 +174,8 @@ def _state(store: Store) -> str:
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """As kubernetes.aio: the pod's service account, else KUBECONFIG. Called again when the API server no longer takes the token."""
+    """As kubernetes.aio: the pod's service account, else KUBECONFIG. Called again when the API server no longer takes
+    the token."""
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
@@ -202,12 +207,11 @@ def _log(settings: Settings) -> None:
 
 async def serve(settings: Settings) -> None:
     """Runs this copy: it waits for the Lease, works while it has it, and ends when it is told to or has lost it."""
-    loop, this = asyncio.get_running_loop(), asyncio.current_task()
-    assert this is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, this.cancel)
     async with await Cluster.connect() as cluster, http.serving(settings):
-        await election.lead(cluster, settings, lambda: Operator(cluster, settings).run())
+        leading = asyncio.create_task(election.lead(cluster, settings, lambda: Operator(cluster, settings).run()))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, leading.cancel)
+        await leading
 
 
 def main() -> None:

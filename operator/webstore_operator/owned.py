@@ -1,8 +1,10 @@
-"""What the operator owns, followed by watches, so that a look at a store that is as it should be asks the API server nothing.
+"""What the operator owns, followed by watches, so that a look at a store that is as it should be asks the API server
+nothing.
 
 The watches are the operator's own and not Kopf's: they select by label on the server and ask for metadata only
-(https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches), so that neither the contents of Secrets nor 18,000
-whole objects (of 300 stores) ever come here. tests/bench/results-operator.md has what either way costs.
+(https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches), so that neither the contents of
+Secrets nor 18,000 whole objects (of 300 stores) ever come here. tests/bench/results-operator.md has what either way
+costs.
 """
 
 import asyncio
@@ -27,8 +29,8 @@ Key = tuple[str, str]  # namespace and name of a store
 
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 PAGE = 500
-# The server is asked to end each watch after five minutes, and a connection without a line (bookmarks come each minute) counts as lost:
-# a watch that went silent without an error would otherwise never be noticed.
+# The server is asked to end each watch after five minutes, and a connection without a line (bookmarks come each
+# minute) counts as lost: a watch that went silent without an error would otherwise never be noticed.
 WATCH_SECONDS, QUIET_SECONDS = 300, 90.0
 
 
@@ -37,8 +39,9 @@ class Entry:
     """What is kept of an object.
 
     Attributes:
-        fingerprint: changes when a field that the operator applied is changed or taken over by somebody else. It is the hash of the
-            operator's own entry in the object's managedFields: what others own, as an autoscaler's replicas, leaves it as it is.
+        fingerprint: changes when a field that the operator applied is changed or taken over by somebody else. It is
+            the hash of the operator's own entry in the object's managedFields: what others own, as an autoscaler's
+            replicas, leaves it as it is.
         version: the object's resourceVersion, which grows (KEP-5504).
         workload: of a Deployment or StatefulSet.
         address: of an Ingress, where its controller answers.
@@ -89,7 +92,7 @@ class Owned:
     def __init__(self, cluster: Cluster, wake: Callable[[Key], None]) -> None:
         self._cluster, self._wake = cluster, wake
         self._stores: dict[Key, dict[Ref, Entry]] = defaultdict(dict)
-        self._pending = {kind for kind in KINDS}
+        self._pending = set(KINDS)
         self._synced = asyncio.Event()
 
     def of(self, key: Key) -> Mapping[Ref, Entry]:

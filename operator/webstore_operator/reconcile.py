@@ -1,8 +1,10 @@
-"""One look at a store: what is wanted, what is there, what to do about it, and what to say. Level-triggered: events only wake it.
+"""One look at a store: what is wanted, what is there, what to do about it, and what to say. Level-triggered: events
+only wake it.
 
-A change is rolled out in stages. The objects of the stages that were reached are as the spec wants them, those of the later ones as they
-were with the last spec that was ready; a stage is reached when all before it are ready. Nothing else is remembered, so that it makes no
-difference whether a look follows an event, a crash or another copy's look. Where nothing is being rolled out both are the same.
+A change is rolled out in stages. The objects of the stages that were reached are as the spec wants them, those of the
+later ones as they were with the last spec that was ready; a stage is reached when all before it are ready. Nothing
+else is remembered, so that it makes no difference whether a look follows an event, a crash or another copy's look.
+Where nothing is being rolled out both are the same.
 """
 
 import logging
@@ -21,8 +23,8 @@ from webstore_operator.desired import (
     SERVICES,
     Plan,
     Ref,
-    RenderError,
     Renderer,
+    RenderError,
     revision,
     values,
 )
@@ -57,6 +59,15 @@ class Aim:
     version: str
     spec: WebStoreSpec
     plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What keeps a roll-out at its stage: parts that are not ready, or what the API server refuses."""
+
+    rollout: Rollout
+    waiting: list[tuple[str, Workload | None]]
+    refused: list[Problem]
 
 
 class Reconciler:
@@ -137,12 +148,12 @@ class Reconciler:
             )
             return LOOK_SECONDS
 
-        reached, refused = LAST_STAGE if settled else rollout.stage if rollout else 0, None
+        reached, refused = LAST_STAGE if settled else rollout.stage if rollout else 0, list[Problem]()
         while True:
             try:
                 await self._apply(store, aim, before, reached)
             except Refused as refusal:
-                refused = refusal.problem
+                refused = [refusal.problem]
             waiting = list(self._unready(store, aim.plan, reached, first=before is None))
             if waiting or refused or reached >= LAST_STAGE:
                 break
@@ -153,7 +164,7 @@ class Reconciler:
         if rollout and rollout.stage == reached:
             since = datetime.fromisoformat(rollout.since)
         now = Rollout(revision=aim.revision, stage=reached, since=_text(since))
-        return await self._wait(store, aim, before, waiting, now, refused)
+        return await self._wait(store, aim, before, Gate(now, waiting, refused))
 
     async def _aims(self, store: Store) -> tuple[Aim, Aim | None]:
         """What the store is to become, and what it was when all was ready last."""
@@ -192,7 +203,8 @@ class Reconciler:
     async def _apply(self, store: Store, aim: Aim, before: Aim | None, reached: int) -> None:
         """Makes the stages up to the reached one as they are to be, and the others as they were."""
         now = [ref for ref, wanted in aim.plan.wanted.items() if _stage(wanted.stage, first=before is None) <= reached]
-        # Another release has other charts: what they make of the old spec is not what was there, which is left as it is until its turn.
+        # Another release has other charts: what they make of the old spec is not what was there, which is left as it
+        # is until its turn.
         old = before.plan if before and before.release == RELEASE else EMPTY
         later = [ref for ref, wanted in old.wanted.items() if wanted.stage > reached]
         if old.wanted or reached >= LAST_STAGE:
@@ -241,21 +253,13 @@ class Reconciler:
             await self._report(store, Finding(ready=True, settled=("Ready", message)), last=last, url=url)
         return None
 
-    async def _wait(
-        self,
-        store: Store,
-        aim: Aim,
-        before: Aim | None,
-        waiting: list[tuple[str, Workload | None]],
-        rollout: Rollout,
-        refused: Problem | None,
-    ) -> float | None:
+    async def _wait(self, store: Store, aim: Aim, before: Aim | None, gate: Gate) -> float | None:
         """Says what is waited for and why; gives a change up that is not ready in time."""
         pods = await self._pods(store)
-        found = [*([refused] if refused else []), *health.problems(pods)]
+        found = [*gate.refused, *health.problems(pods)]
         await self._unblock(store, pods)
         names = ", ".join(
-            f"{part} ({w.ready_now if w else 0} of {w.wanted if w else '?'} pods ready)" for part, w in waiting
+            f"{part} ({w.ready_now if w else 0} of {w.wanted if w else '?'} pods ready)" for part, w in gate.waiting
         )
         if before is not None and before.revision == aim.revision:
             reason = "Recovering"
@@ -263,7 +267,7 @@ class Reconciler:
                 reason, found = "RollingBack", [Problem("RolledBack", store.status.rolled_back.message), *found]
             await self._report(store, Finding(ready=False, progress=(reason, f"Waiting for {names}."), problems=found))
             return LOOK_SECONDS
-        left = self._ready_seconds - (_now() - datetime.fromisoformat(rollout.since)).total_seconds()
+        left = self._ready_seconds - (_now() - datetime.fromisoformat(gate.rollout.since)).total_seconds()
         if left <= 0 and before is not None:
             return await self._roll_back(store, aim, before, found, names)
         if left <= 0 and not found:
@@ -275,13 +279,16 @@ class Reconciler:
             ]
         reason = "Installing" if before is None and store.status.last_ready is None else "Updating"
         message = f"Version {aim.version}: waiting for {names}."
-        await self._report(store, Finding(ready=False, progress=(reason, message), problems=found), rollout=rollout)
+        await self._report(
+            store, Finding(ready=False, progress=(reason, message), problems=found), rollout=gate.rollout
+        )
         return min(LOOK_SECONDS, left) if left > 0 else LOOK_SECONDS
 
     async def _roll_back(self, store: Store, aim: Aim, before: Aim, found: list[Problem], names: str) -> float:
         why = " ".join(dict.fromkeys(p.message for p in found)) or f"Waited for {names}."
         message = (
-            f"Version {aim.version} of generation {store.generation} was not ready in {self._ready_seconds:g} s, so the store has the last "
+            f"Version {aim.version} of generation {store.generation} was not ready in {self._ready_seconds:g} s, "
+            f"so the store has the last "
             f"spec again that was (version {before.version}). {why} Change the spec to try again."
         )
         ROLLBACKS.inc()
@@ -291,7 +298,8 @@ class Reconciler:
         return 0.0
 
     async def _unblock(self, store: Store, pods: list[health.Object]) -> None:
-        """Deletes StatefulSets' pods of an older template that are broken: their controller would wait for them for ever.
+        """Deletes StatefulSets' pods of an older template that are broken: their controller would wait for them for
+        ever.
 
         https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
         """

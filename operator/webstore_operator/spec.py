@@ -1,7 +1,9 @@
-"""The spec of a WebStore, defined once: the CustomResourceDefinition and the charts' values are both made from these models.
+"""The spec of a WebStore, defined once: the CustomResourceDefinition and the charts' values are both made from these
+models.
 
-The API server checks what is said here, by the schema and by the rules (https://kubernetes.io/docs/reference/using-api/cel/),
-before anything is stored: a store that cannot work is refused with a sentence that says what to write instead.
+The API server checks what is said here, by the schema and by the rules
+(https://kubernetes.io/docs/reference/using-api/cel/), before anything is stored: a store that cannot work is refused
+with a sentence that says what to write instead.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,8 +14,8 @@ from pydantic.alias_generators import to_camel
 GROUP, VERSION, PLURAL, KIND = "webstore.dev", "v1", "webstores", "WebStore"
 API_VERSION = f"{GROUP}/{VERSION}"
 
-# The longest name of an object is `<store>-shopping-command` or `<store>-elasticsearch`; pods add up to 12 characters to it, and 63 are
-# allowed in a label. Services must begin with a letter.
+# The longest name of an object is `<store>-shopping-command` or `<store>-elasticsearch`; pods add up to 12 characters
+# to it, and 63 are allowed in a label. Services must begin with a letter.
 NAME_PATTERN, NAME_LENGTH = "^[a-z]([-a-z0-9]*[a-z0-9])?$", 36
 
 Text = Annotated[str, Field(max_length=1024)]
@@ -28,7 +30,8 @@ Size = Annotated[str, Field(max_length=20, pattern=r"^[1-9][0-9]*(\.[0-9]+)?(M|G
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
-    """CEL rules for a schema, each with the message for who breaks it; a message in parentheses is a CEL expression itself."""
+    """CEL rules for a schema, each with the message for who breaks it; a message in parentheses is a CEL expression
+    itself."""
     return {
         "x-kubernetes-validations": [
             {"rule": rule, "messageExpression" if message.startswith("(") else "message": message}
@@ -48,12 +51,14 @@ Config = Annotated[
             ),
             (
                 "self.all(name, !name.matches('PASSWORD|TOKEN|SECRET|CREDENTIAL|PRIVATE_?KEY|API_?KEY'))",
-                "passwords and tokens do not belong into config, which everybody may read: name a Secret in the field `secret` of database, "
+                "passwords and tokens do not belong into config, which everybody may read: name a Secret in the "
+                "field `secret` of database, "
                 "kafka, mail or logging",
             ),
             (
                 "self.all(name, !(name in ['WEBSTORE_HOST', 'WEBSTORE_PORT', 'WEBSTORE_MIGRATE_ON_START']))",
-                "WEBSTORE_HOST, WEBSTORE_PORT and WEBSTORE_MIGRATE_ON_START are set by the charts, whose probes rest on them: remove them",
+                "WEBSTORE_HOST, WEBSTORE_PORT and WEBSTORE_MIGRATE_ON_START are set by the charts, whose probes "
+                "rest on them: remove them",
             ),
         ),
     ),
@@ -71,7 +76,8 @@ class Images(Model):
 
     registry: Text = Field(
         "",
-        description="Put before the images' names: `registry.example.com/team` gives registry.example.com/team/webstore/customer.",
+        description="Put before the images' names: `registry.example.com/team` gives "
+        "registry.example.com/team/webstore/customer.",
     )
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", description="When nodes pull an image."
@@ -92,7 +98,8 @@ class Ingress(Model):
             ),
             (
                 "self.enabled || (self.host == '' && self.tlsSecret == '')",
-                "ingress.enabled is false, so host and tlsSecret would not be used: remove them, or set ingress.enabled: true",
+                "ingress.enabled is false, so host and tlsSecret would not be used: remove them, or set "
+                "ingress.enabled: true",
             ),
         )
     )
@@ -108,7 +115,8 @@ class Ingress(Model):
     )
     controller_namespace: Name = Field(
         "",
-        description="With networkPolicies: the namespace of the ingress controller or gateway. Empty: any namespace may connect.",
+        description="With networkPolicies: the namespace of the ingress controller or gateway. Empty: any "
+        "namespace may connect.",
     )
 
 
@@ -140,13 +148,15 @@ class ExternalDatabase(Model):
 
     host: Host = Field(
         "",
-        description="Host of a PostgreSQL with the databases customer, product, order, shopping_command and shopping_query, each owned by "
+        description="Host of a PostgreSQL with the databases customer, product, order, shopping_command and "
+        "shopping_query, each owned by "
         "the user of the same name. Empty: the store starts its own.",
     )
     port: Port = Field(5432, description="Its port.")
     secret: Name = Field(
         "",
-        description="Name of a Secret with the users' passwords: keys customer-password, product-password, order-password, "
+        description="Name of a Secret with the users' passwords: keys customer-password, product-password, "
+        "order-password, "
         "shopping-command-password, shopping-query-password. Empty: they are in `<store>-credentials`.",
     )
     ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
@@ -154,7 +164,8 @@ class ExternalDatabase(Model):
     )
     ca_secret: Name = Field(
         "",
-        description="Name of a Secret with the key `ca.crt`, for verify-ca and verify-full; empty: the public authorities.",
+        description="Name of a Secret with the key `ca.crt`, for verify-ca and verify-full; empty: the public "
+        "authorities.",
     )
 
 
@@ -174,7 +185,8 @@ class Database(Model):
             ),
             (
                 "self.external.sslMode != 'verify-ca' || self.external.caSecret != ''",
-                "database.external.sslMode verify-ca needs caSecret, or use verify-full, which trusts the public authorities",
+                "database.external.sslMode verify-ca needs caSecret, or use verify-full, which trusts the public "
+                "authorities",
             ),
         )
     )
@@ -190,11 +202,13 @@ class ExternalKafka(Model):
         json_schema_extra=rules(
             (
                 "!self.securityProtocol.startsWith('SASL') || self.secret != ''",
-                "kafka.external.securityProtocol SASL_… needs kafka.external.secret: the name of a Secret with the keys username and password",
+                "kafka.external.securityProtocol SASL_… needs kafka.external.secret: the name of a Secret with "
+                "the keys username and password",
             ),
             (
                 "self.secret == '' || self.securityProtocol.startsWith('SASL')",
-                "kafka.external.secret is for a login: set kafka.external.securityProtocol to SASL_SSL or SASL_PLAINTEXT",
+                "kafka.external.secret is for a login: set kafka.external.securityProtocol to SASL_SSL or "
+                "SASL_PLAINTEXT",
             ),
             (
                 "self.caSecret == '' || self.securityProtocol.endsWith('SSL')",
@@ -231,11 +245,14 @@ class Kafka(Model):
         json_schema_extra=rules(
             ("self.replicas in [1, 3]", "kafka.replicas is 1 or 3: a quorum of two stops when either is gone"),
             (
-                "self.external.bootstrapServers != '' || oldSelf.external.bootstrapServers != '' || self.replicas == oldSelf.replicas",
-                "('kafka.replicas cannot be changed once the store is there: set it to ' + (oldSelf.replicas == 1 ? '1' : '3'))",
+                "self.external.bootstrapServers != '' || oldSelf.external.bootstrapServers != '' || "
+                "self.replicas == oldSelf.replicas",
+                "('kafka.replicas cannot be changed once the store is there: set it to ' + (oldSelf.replicas == "
+                "1 ? '1' : '3'))",
             ),
             (
-                "self.external.bootstrapServers != '' || oldSelf.external.bootstrapServers != '' || self.storage == oldSelf.storage",
+                "self.external.bootstrapServers != '' || oldSelf.external.bootstrapServers != '' || self.storage "
+                "== oldSelf.storage",
                 "('kafka.storage cannot be changed once the store is there: set size: ' + oldSelf.storage.size + "
                 "', className: \"' + oldSelf.storage.className + '\"')",
             ),
@@ -328,7 +345,8 @@ class Mail(Model):
 
     host: Host = Field(
         "",
-        description="SMTP server. Empty: mails are caught by a Mailpit of the store's own, which shows them and sends none on.",
+        description="SMTP server. Empty: mails are caught by a Mailpit of the store's own, which shows them and "
+        "sends none on.",
     )
     port: Port = Field(25, description="Its port.")
     security: Literal["none", "starttls", "tls"] = Field("none", description="How the connection to it is protected.")
@@ -356,7 +374,8 @@ class Auth(Model):
 
     mode: Literal["header", "oidc"] = Field(
         "header",
-        description="header: the `Customer-ID` header is believed (trusted networks only). oidc: a bearer JWT is verified.",
+        description="header: the `Customer-ID` header is believed (trusted networks only). oidc: a bearer JWT is "
+        "verified.",
     )
     issuer: Url = Field("", description="OpenID Connect issuer URL, for oidc.")
     audience: Text = Field("", description="Audience that tokens must carry, for oidc.")
@@ -431,8 +450,10 @@ class WebStoreSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "self.gateway.parent.name == '' || (self.ingress.enabled && self.ingress.className == '' && self.ingress.tlsSecret == '')",
-                "with gateway.parent there is no Ingress: remove ingress.className and ingress.tlsSecret (the Gateway's listener has the "
+                "self.gateway.parent.name == '' || (self.ingress.enabled && self.ingress.className == '' && "
+                "self.ingress.tlsSecret == '')",
+                "with gateway.parent there is no Ingress: remove ingress.className and ingress.tlsSecret (the "
+                "Gateway's listener has the "
                 "certificate), and leave ingress.enabled true",
             )
         )
@@ -440,7 +461,8 @@ class WebStoreSpec(Model):
 
     version: Annotated[str, Field(max_length=63, pattern="^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")] = Field(
         "",
-        description="Version of the services' images. Empty: the operator's own version, so that the store is upgraded with the operator. "
+        description="Version of the services' images. Empty: the operator's own version, so that the store is "
+        "upgraded with the operator. "
         "An older version rolls the store back.",
     )
     images: Images = Field(Images(), description="Where the images of the services come from.")
@@ -448,7 +470,8 @@ class WebStoreSpec(Model):
     gateway: Gateway = Field(Gateway(), description="Gateway API instead of an Ingress.")
     config: Config = Field(
         {},
-        description="Settings of all services, as environment variables: {WEBSTORE_LOG_LEVEL: DEBUG}. A service's own config wins. "
+        description="Settings of all services, as environment variables: {WEBSTORE_LOG_LEVEL: DEBUG}. A "
+        "service's own config wins. "
         "Pods that read what changed are replaced.",
     )
     database: Database = Field(Database(), description="The PostgreSQL that the services keep their data in.")
@@ -461,7 +484,8 @@ class WebStoreSpec(Model):
     network_policies: bool = Field(True, description="Allow only the connections that the store needs.")
     deletion_policy: Literal["Retain", "Delete"] = Field(
         "Retain",
-        description="What happens to the volumes of the store's own database and Kafka when the store is deleted, or uses external ones.",
+        description="What happens to the volumes of the store's own database and Kafka when the store is "
+        "deleted, or uses external ones.",
     )
     services: Services = Field(Services(), description="What is said for one service alone.")
     paused: bool = Field(

@@ -1,7 +1,8 @@
 """What the operator costs: `python -m tests.bench.operator [NUMBER-OF-STORES…]` writes tests/bench/results-operator.md.
 
-Against a real API server without nodes (WEBSTORE_TEST_APISERVER), with the rights of the operator's chart. What pods and their controllers
-take is not the operator's: they are played by the tests' kubelet and by kube-controller-manager, which makes 20 requests a second.
+Against a real API server without nodes (WEBSTORE_TEST_APISERVER), with the rights of the operator's chart. What pods
+and their controllers take is not the operator's: they are played by the tests' kubelet and by
+kube-controller-manager, which makes 20 requests a second.
 """
 
 import asyncio
@@ -92,7 +93,7 @@ class Bench:
         async with self.costs("install, objects applied"):
             await self.all(lambda store: store.apply())
             # A store whose systems are all elsewhere is rolled out in one stage.
-            await eventually("all report", lambda: self._all_report(), within=MINUTES, every=0.5)
+            await eventually("all report", self._all_report, within=MINUTES, every=0.5)
         objects = await self.metric("webstore_operator_applied_total") / len(self.stores)
         self.row.columns["objects a store"] = f"{objects:.0f}"
         await eventually("all are ready", lambda: self.ready(1), within=MINUTES, every=1)
@@ -193,9 +194,12 @@ def write(rows: list[Row]) -> None:
     lines = [
         "# What the operator costs",
         "",
-        "Written by `make bench-operator` (`python -m tests.bench.operator 1 100 300`). A real API server without nodes on the same machine;",
-        "the operator has the rights of its chart. Each WebStore has the five services and nothing else, all defaults. CPU and memory (PSS) are",
-        "of the operator and the helm processes that it starts. All stores are made, and changed (an annotation of their Ingresses), at once.",
+        "Written by `make bench-operator` (`python -m tests.bench.operator 1 100 300`). A real API server "
+        "without nodes on the same machine;",
+        "the operator has the rights of its chart. Each WebStore has the five services and nothing else, all "
+        "defaults. CPU and memory (PSS) are",
+        "of the operator and the helm processes that it starts. All stores are made, and changed (an annotation "
+        "of their Ingresses), at once.",
         "",
         "| | " + " | ".join(f"{row.stores} WebStores" if row.stores > 1 else "1 WebStore" for row in rows) + " |",
         "| --- |" + " ---: |" * len(rows),
@@ -213,7 +217,8 @@ async def main() -> None:
     kubeconfig = os.environ.get("WEBSTORE_TEST_APISERVER")
     if not kubeconfig:
         sys.exit(
-            "Set WEBSTORE_TEST_APISERVER to the kubeconfig of an API server without nodes; everything in it may be changed."
+            "Set WEBSTORE_TEST_APISERVER to the kubeconfig of an API server without nodes; everything in it may "
+            "be changed."
         )
     kube = Kube(Path(kubeconfig))
     await measure(kube, [int(argument) for argument in sys.argv[1:]] or [1, 100, 300])

@@ -1,4 +1,5 @@
-"""A real API server (WEBSTORE_TEST_APISERVER names its kubeconfig), an operator with its chart's rights, and a kubelet."""
+"""A real API server (WEBSTORE_TEST_APISERVER names its kubeconfig), an operator with its chart's rights, and a
+kubelet."""
 
 import os
 import shutil

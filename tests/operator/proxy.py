@@ -1,4 +1,5 @@
-"""A proxy in front of the API server that makes its faults: it answers 429, 500 or 409 in its stead, and cuts connections."""
+"""A proxy in front of the API server that makes its faults: it answers 429, 500 or 409 in its stead, and cuts
+connections."""
 
 import asyncio
 from collections import Counter

@@ -188,7 +188,7 @@ specs = st.fixed_dictionaries(
         "deletionPolicy": st.sampled_from(["Retain", "Delete"]),
         "services": st.fixed_dictionaries(
             {},
-            optional={name: service for name in ("customer", "product", "order", "shoppingCommand", "shoppingQuery")},
+            optional=dict.fromkeys(("customer", "product", "order", "shoppingCommand", "shoppingQuery"), service),
         ),
     },
 )

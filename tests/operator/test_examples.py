@@ -1,7 +1,5 @@
 """The examples are taken by the API server, and the charts make a store of each; so is every object of it."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -14,14 +12,15 @@ from webstore_operator.kinds import KINDS
 from webstore_operator.settings import Settings
 from webstore_operator.spec import WebStoreSpec
 
-EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+EXAMPLES: dict[str, Object] = {
+    example.name: yaml.safe_load(example.read_text()) for example in sorted((ROOT / "examples").glob("*.yaml"))
+}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+@pytest.mark.parametrize("body", EXAMPLES.values(), ids=EXAMPLES)
 async def test_an_example_is_taken_and_so_is_every_object_of_its_store(
-    kube: Kube, rights: Rights, store: Store, example: Path
+    kube: Kube, rights: Rights, store: Store, body: Object
 ) -> None:
-    body: Object = yaml.safe_load(example.read_text())
     kept = await dry_run(kube, body["spec"], body["metadata"]["name"])
     spec = WebStoreSpec.model_validate(kept["spec"])
     owner = Owner(store.namespace, body["metadata"]["name"], "0ddba11")
@@ -34,4 +33,4 @@ async def test_an_example_is_taken_and_so_is_every_object_of_its_store(
 
 
 def test_there_are_the_examples_that_the_readme_names() -> None:
-    assert [example.name for example in EXAMPLES] == ["webstore-full.yaml", "webstore-production.yaml", "webstore.yaml"]
+    assert list(EXAMPLES) == ["webstore-full.yaml", "webstore-production.yaml", "webstore.yaml"]

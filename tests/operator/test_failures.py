@@ -1,4 +1,5 @@
-"""What a roll-out that fails does: it says why, the old pods go on serving, and what does not become ready in time is rolled back."""
+"""What a roll-out that fails does: it says why, the old pods go on serving, and what does not become ready in time is
+rolled back."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -134,7 +135,8 @@ async def test_without_the_gateway_api_a_store_that_asks_for_it_says_so(store: S
 async def test_a_pod_of_a_statefulset_that_an_older_template_left_broken_does_not_block_the_next(
     store: Store, operator: Operator, kube: Kube
 ) -> None:
-    """The controller itself waits for ever: https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback"""
+    """The controller itself waits for ever:
+    https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback"""
     await store.apply({"database": {}})
     await store.until("Ready")
     pause = {"database": {}, "paused": True}
