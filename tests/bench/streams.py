@@ -95,7 +95,7 @@ async def _append(journal: Journal, seconds: float) -> float:
 async def _relay(own: Database, journal: Journal, address: str) -> float:
     await asyncio.to_thread(_fill, address)
     transport = _Counting()
-    relay = asyncio.create_task(Relay("bench", own, journal, {"product-added": "t"}, transport).run())
+    relay = asyncio.create_task(Relay("bench", own, journal, {"product-added": "t", "product-updated": "t"}, transport).run())
     started = time.perf_counter()
     await transport.all_there.wait()
     rate = transport.published / (time.perf_counter() - started)
@@ -122,10 +122,10 @@ def _fill(address: str) -> None:
 # Carts of a hundred events each, as customers leave them: three products put in, changed and taken out by turns.
 FILL = """
 INSERT INTO journal (xid, stream, version, type, data, metadata)
-SELECT pg_current_xact_id(), 'cart/c' || (n / 100) || '/900', n % 100 + 1,
-       CASE WHEN n % 100 < 3 THEN 'product-added' WHEN n % 5 = 4 THEN 'product-updated' ELSE 'product-added' END,
-       jsonb_build_object('cartNumber', '900', 'customerId', 'c' || (n / 100), 'productNumber', '00' || n % 3,
-                          'quantity', n % 9 + 1),
+SELECT pg_current_xact_id(), 'cart/c' || (n / 100) || '/900', n %% 100 + 1,
+       CASE WHEN n %% 100 < 3 THEN 'product-added' WHEN n %% 5 = 4 THEN 'product-updated' ELSE 'product-added' END,
+       jsonb_build_object('cartNumber', '900', 'customerId', 'c' || (n / 100), 'productNumber', '00' || n %% 3,
+                          'quantity', n %% 9 + 1),
        '{"causation_id": "5f0c1b587a554c439f5b7d6c1f1f2c11", "actor": "c1"}'
 FROM generate_series(0, %(events)s - 1) AS n
 """
