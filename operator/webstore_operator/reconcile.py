@@ -170,11 +170,7 @@ class Reconciler:
         """What the store is to become, and what it was when all was ready last."""
         secret = await self._secret_version(store)
         last, wanted = store.status.last_ready, _revision(store)
-        before = (
-            await self._aim(store, last.revision, last.release, WebStoreSpec.model_validate(last.spec), secret)
-            if last
-            else None
-        )
+        before = await self._aim(store, last.revision, last.release, last.spec, secret) if last else None
         if before and wanted in (before.revision, _given_up(store)):
             return before, before
         return await self._aim(store, wanted, RELEASE, _resolved(store.spec), secret), before
@@ -240,7 +236,7 @@ class Reconciler:
             revision=aim.revision,
             release=RELEASE,
             version=aim.version,
-            spec=aim.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+            spec=aim.spec,
         )
         if store.status.rolled_back and _given_up(store) == _revision(store):
             problem = Problem("RolledBack", store.status.rolled_back.message)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, WithJsonSchema
 
 from webstore_operator.health import Problem, Workload
-from webstore_operator.spec import Model
+from webstore_operator.spec import Model, WebStoreSpec
 
 READY, PROGRESSING, DEGRADED = "Ready", "Progressing", "Degraded"
 
@@ -34,15 +34,28 @@ class ServiceStatus(Model):
     version: str = Field(description="Version that it was last told to run.")
 
 
+def _without_empty(spec: WebStoreSpec) -> dict[str, Any]:
+    """The spec without empty maps and lists: where the schema is open, server-side apply makes null of them."""
+
+    def clean(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: kept for name, field in value.items() if (kept := clean(field)) not in (None, {}, [])}
+
+    return dict(clean(spec.model_dump(mode="json", by_alias=True)))
+
+
 class LastReady(Model):
     """The spec with which everything was last ready; a failed change is rolled back to it."""
 
     revision: str = Field(description="Digest of what was rolled out.")
     release: str = Field(description="Release of the operator whose charts were used.")
     version: str = Field(description="Version of the services.")
-    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = Field(
-        description="The spec."
-    )
+    spec: Annotated[
+        WebStoreSpec,
+        PlainSerializer(_without_empty),
+        WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+    ] = Field(description="The spec.")
 
 
 class Rollout(Model):
