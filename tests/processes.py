@@ -31,8 +31,8 @@ from tests.ports import free_port
 from webstore_embedded.store import _create_databases
 
 SERVICES = ("customer", "product", "order", "shopping-command", "shopping-query")
-_START_SECONDS = 60
-_STOP_SECONDS = 60
+_START_SECONDS = 120
+_STOP_SECONDS = 90
 _BIN = Path(sys.executable).parent
 
 
