@@ -17,7 +17,7 @@ from tests.telemetry.containers import Containers, containers, docker, need_imag
 from tests.telemetry.shop import EMAIL, PHONE, STREET, Shop, running
 
 FIVE = {"customer", "product", "order", "shopping-command", "shopping-query"}
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Pipeline:
@@ -79,7 +79,7 @@ class Pipeline:
             return False
 
 
-def eventually(enough: Callable[[], Any], seconds: float = 120) -> Any:
+def eventually(enough: Callable[[], Any], seconds: float = 300) -> Any:
     """What is asked for, as soon as it is there."""
     ends = time.monotonic() + seconds
     while not (found := enough()):

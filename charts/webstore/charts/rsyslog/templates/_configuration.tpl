@@ -17,14 +17,15 @@ template(name="wrapped" type="list" option.jsonf="on") {
   property(outname="@timestamp" name="timegenerated" dateFormat="rfc3339" date.inUTC="on" format="jsonf")
   constant(outname="service" value="unknown" format="jsonf")
   constant(outname="level" value="UNKNOWN" format="jsonf")
-  property(outname="message" name="msg" format="jsonf")
+  property(outname="message" name="rawmsg" format="jsonf")
 }
+template(name="received" type="list") { property(name="timegenerated" dateFormat="rfc3339" date.inUTC="on") }
 
 ruleset(name="log" queue.type="LinkedList" queue.size="20000" queue.dequeueBatchSize="500" queue.timeoutEnqueue="-1"
         queue.highWatermark="19000" queue.discardMark="20000") {
   action(type="mmjsonparse" cookie="")
   if $parsesuccess == "OK" then {
-    set $!@timestamp = $!timestamp;
+    if $!timestamp == "" then { set $!@timestamp = exec_template("received"); } else { set $!@timestamp = $!timestamp; }
     {{- include "rsyslog.index" (list . "object" $url) | nindent 4 }}
   } else {
     {{- include "rsyslog.index" (list . "wrapped" $url) | nindent 4 }}
@@ -52,5 +53,5 @@ action(type="omelasticsearch" template={{ index . 1 | quote }} searchIndex="inde
        {{- if $top.Values.global.logging.external.secret }}
        uid=`echo $ELASTICSEARCH_USERNAME` pwd=`echo $ELASTICSEARCH_PASSWORD`
        {{- end }}
-       errorfile="/var/spool/rsyslog/refused.json" action.resumeRetryCount="-1" action.resumeInterval="1" action.resumeIntervalMax="10")
+       errorfile="/dev/stdout" erroronly="on" action.resumeRetryCount="-1" action.resumeInterval="1" action.resumeIntervalMax="10")
 {{- end }}

@@ -96,7 +96,7 @@ data:
 {{- define "webstore.telemetry.collector" -}}
 {{- $tracing := .Values.global.tracing -}}
 {{- $logging := .Values.global.logging -}}
-{{- $backend := ternary "otlphttp" "kafka/traces" (ne $tracing.external.endpoint "") -}}
+{{- $backend := ternary "otlp_http" "kafka/traces" (ne $tracing.external.endpoint "") -}}
 receivers:
   {{- if $tracing.enabled }}
   otlp:
@@ -122,11 +122,12 @@ receivers:
 processors:
   memory_limiter: {check_interval: 1s, limit_mib: 88, spike_limit_mib: 24}
   {{- if $tracing.enabled }}
-  batch: {timeout: 500ms, send_batch_size: 256, send_batch_max_size: 512}
+  # A batch is one message to Zipkin, and must stay below what brokers take (1 MB).
+  batch: {timeout: 500ms, send_batch_size: 128, send_batch_max_size: 256}
   {{- end }}
 exporters:
   {{- if and $tracing.enabled $tracing.external.endpoint }}
-  otlphttp:
+  otlp_http:
     endpoint: {{ $tracing.external.endpoint | quote }}
     sending_queue: {queue_size: 50}
     retry_on_failure: {max_elapsed_time: 60s}
