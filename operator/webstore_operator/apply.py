@@ -173,13 +173,9 @@ def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
             )
         )
     if error.status == 404 and KINDS[ref.kind].optional:
-        return Refused(
-            Problem(
-                f"No{ref.kind}",
-                f"The cluster has no {ref.kind} ({KINDS[ref.kind].api_version}): install its definition, or remove "
-                f"spec.{'gateway' if ref.kind == 'HTTPRoute' else 'metrics'}.",
-            )
-        )
+        kind = KINDS[ref.kind]
+        message = f"The cluster has no {ref.kind} ({kind.api_version}): {kind.optional}."
+        return Refused(Problem(f"No{ref.kind}", message))
     if error.status == 404:
         return Gone(f"the namespace {store.owner.namespace} is gone")
     if error.status in (400, 403, 422):

@@ -9,12 +9,13 @@ class ObjectKind(NamedTuple):
     Attributes:
         whole: watched with spec and status, because these tell whether the store is ready and where it answers; of
             all others the metadata is enough.
+        optional: what to do about a spec that needs the kind where the cluster does not have it.
     """
 
     api_version: str
     plural: str
     whole: bool = False
-    optional: bool = False
+    optional: str = ""
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """The path of one, of all in a namespace, or of all."""
@@ -22,6 +23,9 @@ class ObjectKind(NamedTuple):
         place = f"/namespaces/{namespace}" if namespace else ""
         return f"{group}{place}/{self.plural}" + (f"/{name}" if name else "")
 
+
+_GATEWAY = "install the Gateway API's definitions, or remove spec.gateway"
+_PROMETHEUS = "install the Prometheus operator, or set spec.metrics.monitors: false"
 
 KINDS = {
     "ServiceAccount": ObjectKind("v1", "serviceaccounts"),
@@ -36,7 +40,7 @@ KINDS = {
     "HorizontalPodAutoscaler": ObjectKind("autoscaling/v2", "horizontalpodautoscalers"),
     "CronJob": ObjectKind("batch/v1", "cronjobs"),
     "Ingress": ObjectKind("networking.k8s.io/v1", "ingresses", whole=True),
-    "HTTPRoute": ObjectKind("gateway.networking.k8s.io/v1", "httproutes", optional=True),
-    "PodMonitor": ObjectKind("monitoring.coreos.com/v1", "podmonitors", optional=True),
-    "PrometheusRule": ObjectKind("monitoring.coreos.com/v1", "prometheusrules", optional=True),
+    "HTTPRoute": ObjectKind("gateway.networking.k8s.io/v1", "httproutes", optional=_GATEWAY),
+    "PodMonitor": ObjectKind("monitoring.coreos.com/v1", "podmonitors", optional=_PROMETHEUS),
+    "PrometheusRule": ObjectKind("monitoring.coreos.com/v1", "prometheusrules", optional=_PROMETHEUS),
 }

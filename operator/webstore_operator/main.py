@@ -105,6 +105,8 @@ class Operator:
             stop.set()
             for task in others:
                 task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self._queue.close()
             with suppress(Exception, asyncio.CancelledError):
                 await asyncio.wait_for(operator, 10)
 

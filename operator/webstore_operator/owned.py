@@ -138,7 +138,8 @@ class Owned:
                 while True:
                     version = await self._watch(kind, version)
             except ApiError as error:
-                if error.status == 404 and KINDS[kind].optional:
+                # Where the kind is not there, and the role of the operator does not name it, the answer is 403.
+                if error.status in (403, 404) and KINDS[kind].optional:
                     self._done(kind)
                     await asyncio.sleep(60)  # somebody may install the kind later
                     continue

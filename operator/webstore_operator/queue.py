@@ -47,6 +47,13 @@ class Queue(Generic[Item]):
         if task:
             task.cancel()
 
+    async def close(self) -> None:
+        """Stops looking at all."""
+        tasks = list(self._tasks.values())
+        for item in list(self._tasks):
+            self.forget(item)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _run(self, item: Item) -> None:
         """A task lives while there is something to do or to wait for, so that an idle item costs nothing."""
         woken, failures = self._woken[item], 0

@@ -105,7 +105,6 @@ async def operating(rights: Rights, folder: Path, *, server: str = "", **setting
         "WEBSTORE_OPERATOR_NAMESPACE": NAMESPACE,
         "WEBSTORE_OPERATOR_HOST": "127.0.0.1",
         "WEBSTORE_OPERATOR_PORT": str(port),
-        "WEBSTORE_OPERATOR_LEASE_SECONDS": "6",
         **{f"WEBSTORE_OPERATOR_{name.upper()}": str(value) for name, value in settings.items()},
     }
     with log.open("wb") as file:
