@@ -344,6 +344,7 @@ class Reconciler:
             conditions=status.conditions(finding, old.conditions, store.generation, _text(_now())),
             version=last_ready.version if last_ready else "",
             url=old.url if url is None else url,
+            **status.pages(last_ready.spec, store.owner.name) if last_ready else {},
             services=status.services(services),
             last_ready=last_ready,
             rollout=rollout or (None if last else old.rollout),

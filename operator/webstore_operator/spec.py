@@ -290,6 +290,7 @@ class Tracing(Model):
     sampling: float = Field(
         1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all."
     )
+    host: Host = Field("", description="Host under which the ingress shows Zipkin, to everybody; empty: not at all.")
     external: ExternalTracing = Field(ExternalTracing(), description="Send traces there and start no Zipkin.")
 
 
@@ -321,6 +322,7 @@ class Logging(Model):
         "rsyslog", description="What carries them from Kafka to Elasticsearch."
     )
     retention_days: int = Field(7, ge=1, le=3650, description="Days after which logs are deleted.")
+    host: Host = Field("", description="Host under which the ingress shows Kibana, to everybody; empty: not at all.")
     external: ExternalLogging = Field(ExternalLogging(), description="Use this Elasticsearch and start none.")
 
 

@@ -85,6 +85,8 @@ class Status(Model):
     ] = Field([], description="Ready, Progressing and Degraded, each with reason and message.")
     version: str = Field("", description="Version that all services run; during an upgrade, the one they come from.")
     url: str = Field("", description="Where the store answers.")
+    traces: str = Field("", description="Where to look at traces.")
+    logs: str = Field("", description="Where to look at the log.")
     services: dict[str, ServiceStatus] = Field({}, description="Each service as it runs.")
     last_ready: LastReady | None = Field(None, description="The spec with which everything was last ready.")
     rollout: Rollout | None = Field(None, description="The change that is under way.")
@@ -93,6 +95,21 @@ class Status(Model):
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type."""
         return next((c for c in self.conditions if c.type == kind), None)
+
+
+def pages(spec: WebStoreSpec, name: str) -> dict[str, str]:
+    """Where people look at the traces and the log of a store of this name: a URL, or how to come to one."""
+
+    def page(system: str, port: int, host: str) -> str:
+        if host:
+            return f"http://{host}"
+        return f"http://localhost:{port} after kubectl port-forward service/{name}-{system} {port}"
+
+    tracing, logging = spec.tracing, spec.logging
+    return {
+        "traces": (tracing.external.endpoint or page("zipkin", 9411, tracing.host)) if tracing.enabled else "",
+        "logs": (logging.external.url or page("kibana", 5601, logging.host)) if logging.enabled else "",
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,13 @@ kafka:
 tracing:
   enabled: false
   sampling: 1
+  host: ""
   external: {endpoint: ""}
 logging:
   enabled: false
   indexer: rsyslog
   retentionDays: 7
+  host: ""
   external: {url: "", secret: ""}
 metrics:
   monitors: false

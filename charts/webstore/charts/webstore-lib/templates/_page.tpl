@@ -1,30 +1,31 @@
-{{/* A supporting system's page behind the ingress, on a host name of its own, if its chart's value `host` is set; from its context. */}}
+{{/* A supporting system's page behind the ingress, on a host name of its own, if there is one; from (list top host). */}}
 {{- define "webstore.page" -}}
-{{- if .Values.host -}}
+{{- $top := index . 0 -}}
+{{- with index . 1 -}}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
-  name: {{ include "webstore.name" . }}
-  labels: {{- include "webstore.labels" . | nindent 4 }}
+  name: {{ include "webstore.name" $top }}
+  labels: {{- include "webstore.labels" $top | nindent 4 }}
 spec:
-  {{- with .Values.global.ingress.className }}
+  {{- with $top.Values.global.ingress.className }}
   ingressClassName: {{ . }}
   {{- end }}
   rules:
-  - host: {{ .Values.host | quote }}
+  - host: {{ . | quote }}
     http:
       paths:
       - path: /
         pathType: Prefix
-        backend: {service: {name: {{ include "webstore.name" . }}, port: {name: http}}}
+        backend: {service: {name: {{ include "webstore.name" $top }}, port: {name: http}}}
 {{- end -}}
 {{- end }}
 
-{{/* Who may open the page: the ingress, if it has one, as a list of a NetworkPolicy's ingress rules. */}}
+{{/* Who may open the page: the ingress, if it has one, as a list of a NetworkPolicy's ingress rules; from (list top host). */}}
 {{- define "webstore.page.visitors" -}}
-{{- if .Values.host -}}
+{{- if index . 1 -}}
 - ports: [{port: http}]
-  {{- with .Values.global.ingress.controllerNamespace }}
+  {{- with (index . 0).Values.global.ingress.controllerNamespace }}
   from:
   - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}
   {{- end }}
