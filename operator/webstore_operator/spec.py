@@ -322,6 +322,7 @@ class Logging(Model):
         "rsyslog", description="What carries them from Kafka to Elasticsearch."
     )
     retention_days: int = Field(7, ge=1, le=3650, description="Days after which logs are deleted.")
+    kibana: bool = Field(True, description="Start a Kibana, which shows the log.")
     host: Host = Field("", description="Host under which the ingress shows Kibana, to everybody; empty: not at all.")
     external: ExternalLogging = Field(ExternalLogging(), description="Use this Elasticsearch and start none.")
 

@@ -28,7 +28,7 @@ class Condition(Model):
 class ServiceStatus(Model):
     """One service as it runs."""
 
-    ready: int = Field(description="Pods that are up to date and ready.")
+    ready: int = Field(description="Pods that are ready.")
     replicas: int = Field(description="Pods that are wanted.")
     pods: str = Field(description="Both, as `2/3`.")
     version: str = Field(description="Version that it was last told to run.")
@@ -106,9 +106,10 @@ def pages(spec: WebStoreSpec, name: str) -> dict[str, str]:
         return f"http://localhost:{port} after kubectl port-forward service/{name}-{system} {port}"
 
     tracing, logging = spec.tracing, spec.logging
+    log = page("kibana", 5601, logging.host) if logging.kibana else page("elasticsearch", 9200, "")
     return {
         "traces": (tracing.external.endpoint or page("zipkin", 9411, tracing.host)) if tracing.enabled else "",
-        "logs": (logging.external.url or page("kibana", 5601, logging.host)) if logging.enabled else "",
+        "logs": (logging.external.url or log) if logging.enabled else "",
     }
 
 
@@ -166,9 +167,9 @@ def services(workloads: Mapping[str, Workload | None]) -> dict[str, ServiceStatu
     """Each service (by its name) as its Deployment tells; one without a Deployment has no pods."""
     return {
         name: ServiceStatus(
-            ready=w.ready_now if w else 0,
+            ready=w.serving if w else 0,
             replicas=w.wanted if w else 0,
-            pods=f"{w.ready_now}/{w.wanted}" if w else "0/0",
+            pods=f"{w.serving}/{w.wanted}" if w else "0/0",
             version=w.version if w else "",
         )
         for name, w in workloads.items()

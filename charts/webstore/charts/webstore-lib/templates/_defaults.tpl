@@ -48,6 +48,7 @@ logging:
   enabled: false
   indexer: rsyslog
   retentionDays: 7
+  kibana: true
   host: ""
   external: {url: "", secret: ""}
 metrics:

@@ -1,0 +1,108 @@
+"""The store with everything on: what a customer does is found in Zipkin and in Elasticsearch, by way of the sidecars and Kafka."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.e2e.cluster import ROOT, SERVICES, Cluster, Store, eventually
+
+EMAIL, STREET = "ann.smith@example.com", "17 Rosewood Lane"
+
+
+@pytest.fixture(scope="module")
+def store(cluster: Cluster) -> Iterator[Store]:
+    """`examples/webstore-full.yaml`, without Kibana, of which there may be no image."""
+    spec = yaml.safe_load((ROOT / "examples/webstore-full.yaml").read_text())["spec"]
+    spec["logging"]["kibana"] = False
+    images = ("openzipkin/zipkin:3.6.1", "docker.elastic.co/elasticsearch/elasticsearch:9.5.3",
+              "otel/opentelemetry-collector-contrib:0.155.0", "rsyslog/rsyslog-collector:2025-04")  # fmt: skip
+    cluster.load(*images)
+    store = Store(cluster, "e2e-telemetry")
+    cluster.namespace(store.namespace)
+    try:
+        store.apply(spec)
+        store.await_ready()
+        store.await_answers()
+        yield store
+    finally:
+        cluster.delete_namespace(store.namespace)
+
+
+@contextmanager
+def _forwarded(store: Store, service: str, port: int) -> Iterator[httpx.Client]:
+    command = ["kubectl", "--namespace", store.namespace, "port-forward", f"service/{service}", f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=store.cluster.environment) as process:
+        assert process.stdout is not None
+        local = process.stdout.readline().split(":")[1].split()[0]
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{local}", timeout=30, trust_env=False) as client:
+                yield client
+        finally:
+            process.terminate()
+
+
+def _check_out(store: Store) -> str:
+    """Buys something; returns the request id of the checkout."""
+    with store.client() as http:
+        number, cart = secrets.token_hex(4), secrets.token_hex(4)
+        product = {"productNumber": number, "name": "tea", "price": 3, "stock": {"quantity": 9}}
+        http.post("/product", json=product).raise_for_status()
+        ann = {"firstName": "Ann", "lastName": "Smith", "email": EMAIL, "address": {"street": STREET}}
+        http.headers["Customer-ID"] = http.post("/customer", json=ann).raise_for_status().json()["id"]
+        line = {"productNumber": number, "quantity": 2}
+        http.post(f"/shopping-command/add-to-cart/{cart}", json=line).raise_for_status()
+        answer = http.post(f"/shopping-query/{cart}/checkout").raise_for_status()
+        http.post(f"/order/{answer.json()['id']}/place").raise_for_status()
+        return answer.headers["x-request-id"]
+
+
+def test_a_checkout_is_one_trace_in_zipkin_and_its_lines_are_in_elasticsearch(store: Store) -> None:
+    request = _check_out(store)
+    with (
+        _forwarded(store, "store-elasticsearch", 9200) as elasticsearch,
+        _forwarded(store, "store-zipkin", 9411) as zipkin,
+    ):
+
+        def lines(**term: str) -> list[dict[str, Any]]:
+            body = {"query": {"term": term}, "size": 1000}
+            answer = elasticsearch.post("/webstore-log-*/_search", json=body)
+            return [hit["_source"] for hit in answer.json()["hits"]["hits"]] if answer.is_success else []
+
+        (line,) = eventually(
+            "the log line of the checkout is in Elasticsearch",
+            lambda: [line for line in lines(request_id=request) if line["service"] == "shopping-query"],
+        )
+
+        def whole() -> list[dict[str, Any]]:
+            answer = zipkin.get(f"/api/v2/trace/{line['trace_id']}")
+            spans = answer.json() if answer.is_success else []
+            return spans if any(span["name"] == "send mail" for span in spans) else []
+
+        spans = eventually("the checkout's trace is in Zipkin, to the mail", whole)
+        assert {span["localEndpoint"]["serviceName"] for span in spans} == set(SERVICES)
+        everything = json.dumps([spans, lines(trace_id=line["trace_id"])])
+        assert EMAIL not in everything
+        assert STREET not in everything
+
+
+def test_the_webstore_says_where_to_look(store: Store) -> None:
+    status = store.get("webstore", store.name)["status"]
+    assert "port-forward service/store-zipkin" in status["traces"]
+    assert "port-forward service/store-elasticsearch" in status["logs"]
+
+
+def test_with_zipkin_elasticsearch_and_their_indexer_gone_customers_shop_on(store: Store) -> None:
+    for pod in store.pods("zipkin", "elasticsearch", "rsyslog"):
+        store.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+    for _ in range(5):
+        _check_out(store)
+    assert all(
+        container["ready"] for pod in store.pods(*SERVICES) for container in pod["status"]["containerStatuses"]
+    ), "no service's pod minds"
