@@ -12,10 +12,17 @@ _PULL_ERRORS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImag
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is kept of a Deployment or StatefulSet: the little that tells whether it is ready."""
+    """What is kept of a Deployment or StatefulSet: the little that tells whether it is ready.
+
+    Attributes:
+        serving: pods that are ready, old ones included.
+        ready_now: pods that are ready and up to date, at least.
+        old: pods that are not up to date.
+    """
 
     version: str
     wanted: int
+    serving: int
     ready_now: int
     seen: bool
     old: int
@@ -43,12 +50,14 @@ def workload(body: Object, *, owns_replicas: bool = False) -> Workload:
     metadata, spec, status = body["metadata"], body["spec"], body.get("status", {})
     updated = status.get("updatedReplicas", 0)
     available = status.get("availableReplicas", 0)
+    old = status.get("replicas", 0) - updated
     return Workload(
         version=metadata.get("labels", {}).get("app.kubernetes.io/version", ""),
         wanted=spec.get("replicas", 1),
-        ready_now=min(updated, available),
+        serving=available,
+        ready_now=max(0, min(updated, available - old)),
         seen=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
-        old=status.get("replicas", 0) - updated,
+        old=old,
         owns_replicas=owns_replicas,
         update_revision=status.get("updateRevision", ""),
     )

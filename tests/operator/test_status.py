@@ -64,6 +64,8 @@ def test_events_tell_turns_and_not_every_count() -> None:
 
 
 def test_services_are_told_with_counts_and_versions() -> None:
-    found = status.services({"order": Workload("1.2", wanted=3, ready_now=2, seen=True, old=0), "product": None})
+    found = status.services(
+        {"order": Workload("1.2", wanted=3, serving=2, ready_now=1, seen=True, old=0), "product": None}
+    )
     assert found["order"].model_dump() == {"ready": 2, "replicas": 3, "pods": "2/3", "version": "1.2"}
     assert found["product"].pods == "0/0"
