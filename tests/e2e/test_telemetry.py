@@ -1,4 +1,4 @@
-"""The store with everything on: what a customer does is found in Zipkin and in Elasticsearch, by way of the sidecars and Kafka."""
+"""The store with everything on: what a customer does is found in Zipkin and Elasticsearch, by way of the sidecars."""
 
 import json
 import secrets
