@@ -1,10 +1,11 @@
 """Traces: OpenTelemetry's SDK, set up from the standard OTEL_… variables; off, and without cost, unless an endpoint is
 given.
 
-Spans are made here and not by the instrumentation libraries, which cost a request more than everything else that it
-does, also when it is not sampled (tests/bench/results-telemetry.md has the figures), and which copy a database's error
-messages, with their values, into spans. Names and attributes are those of the semantic conventions
-(https://opentelemetry.io/docs/specs/semconv/). Trace context travels as W3C traceparent
+Spans are made here and not by the instrumentation libraries. Those cost a request more than the framework itself, also
+when it is not sampled (163 µs of CPU for FastAPI alone, 352 µs with its instrumentation and no span), trace each look
+of a relay as a trace of its own, and copy a database's error messages, with their values, into spans. Names and
+attributes are those of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/). Trace context travels
+as W3C traceparent
 (https://www.w3.org/TR/trace-context/): in HTTP headers, in the journal's metadata and in messages' headers. Baggage
 does not travel: nobody knows what is in it.
 """
