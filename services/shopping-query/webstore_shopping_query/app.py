@@ -24,6 +24,7 @@ from webstore_shopping_query.store import Store
 
 NAME = "shopping-query"
 SUMMARY = "Carts, read, and the checkout."
+_PAGE_SECONDS = 60.0  # a page of the journal is thousands of events, and nobody waits for a rebuild's request
 
 
 class ShoppingQuerySettings(Settings):
@@ -76,7 +77,8 @@ async def rebuild(settings: ShoppingQuerySettings, surroundings: Surroundings | 
     http = (surroundings or Surroundings()).http
     own = database(settings)
     url = settings.shopping_command_url
-    shopping_command = Downstream(NAME, "shopping-command", url, settings, http.get(url))
+    patient = settings.model_copy(update={"http_deadline_seconds": _PAGE_SECONDS})
+    shopping_command = Downstream(NAME, "shopping-command", url, patient, http.get(url))
     try:
         command = ShoppingCommand(Store(own, Journal(own)), shopping_command)
         result = await Rebuild(own, command, shopping_command, print).run()
