@@ -76,14 +76,20 @@ async def rebuild(settings: ShoppingQuerySettings, surroundings: Surroundings | 
     """Makes the read model anew, and says how far it is and what came of it."""
     http = (surroundings or Surroundings()).http
     own = database(settings)
-    url = settings.shopping_command_url
     patient = settings.model_copy(update={"http_deadline_seconds": _PAGE_SECONDS})
-    shopping_command = Downstream(NAME, "shopping-command", url, patient, http.get(url))
+
+    def shopping_command(settings: ShoppingQuerySettings) -> Downstream:
+        url = settings.shopping_command_url
+        return Downstream(NAME, "shopping-command", url, settings, http.get(url))
+
+    # The last stretch holds up whoever changes a cart, so there a call takes no longer than usual.
+    quick, journal = shopping_command(settings), shopping_command(patient)
     try:
-        command = ShoppingCommand(Store(own, Journal(own)), shopping_command)
-        result = await Rebuild(own, command, shopping_command, print).run()
+        command = ShoppingCommand(Store(own, Journal(own)), quick)
+        result = await Rebuild(own, command, journal, print).run()
     finally:
-        await shopping_command.close()
+        for downstream in (quick, journal):
+            await downstream.close()
         await own.close()
     rate = result.events / max(result.seconds, 1e-9)
     print(f"The read model is rebuilt from {result.events:,} events in {result.seconds:.1f} s ({rate:,.0f}/s).")
