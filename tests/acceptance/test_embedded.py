@@ -1,29 +1,11 @@
 """The embedded store, started as its user starts it, with the contract's scenario played against it."""
 
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from webstore_embedded import demo
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    data = tmp_path_factory.mktemp("store") / "data"
-    command = [str(Path(sys.executable).parent / "webstore"), "run", "--data", str(data), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = re.search(r"http://localhost:\d+", process.stdout.readline())
-        assert found, "the store says where it answers"
-        yield found.group(), data
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
 
 
 def test_the_rest_clients_scenario_passes(store: tuple[str, Path]) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +133,18 @@ class _Other(Problem):
             404: f"There is nothing at {asked}. The service's paths are in its OpenAPI description.",
             405: f"{asked} is not supported. The header Allow names the methods that are.",
         }.get(error.status_code, str(error.detail))
-        super().__init__(_printable(detail), headers=error.headers)
+        headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+        super().__init__(_printable(detail), headers=headers)
         self.status, self.title = error.status_code, phrase.capitalize()
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path has methods for; the framework itself names those of the first of its routes only."""
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def handle(app: FastAPI) -> None:

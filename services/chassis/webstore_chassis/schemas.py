@@ -28,24 +28,26 @@ _NUMBER = StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$")
 ProductNumber = Annotated[str, _NUMBER, Field(examples=["001"])]
 CartNumber = Annotated[str, _NUMBER, Field(examples=["900"])]
 
-# An order takes this much, so a cart does too.
-MOST_LINES, MOST_OF_A_PRODUCT = 1000, 1_000_000
-Quantity = Annotated[int, Field(strict=True, ge=1, le=MOST_OF_A_PRODUCT, examples=[10])]
-StockQuantity = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000, examples=[100])]
-
 
 def _number_not_text(value: Any) -> Any:
     if isinstance(value, str | bool):
-        raise ValueError("a price is a number")
+        raise ValueError("a number is expected")
     return value
 
+
+_IS_NUMBER = BeforeValidator(_number_not_text)
+# An order takes this much, so a cart does too.
+MOST_LINES, MOST_OF_A_PRODUCT = 1000, 1_000_000
+# JSON has one kind of number: 10.0 is as good an integer as 10.
+Quantity = Annotated[int, Field(ge=1, le=MOST_OF_A_PRODUCT, examples=[10]), _IS_NUMBER]
+StockQuantity = Annotated[int, Field(ge=0, le=1_000_000_000, examples=[100]), _IS_NUMBER]
 
 # A decimal everywhere inside. On the wire a JSON number, as the contract has it: of at most twelve digits, which a
 # double carries exactly to its shortest decimal form and back (IEEE 754 doubles hold fifteen).
 Money = Annotated[
     Decimal,
-    BeforeValidator(_number_not_text),
     Field(ge=0, max_digits=12, decimal_places=2, allow_inf_nan=False, examples=[456.5]),
+    _IS_NUMBER,
     PlainSerializer(float, return_type=float, when_used="json"),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": 9_999_999_999.99, "multipleOf": 0.01}),
 ]

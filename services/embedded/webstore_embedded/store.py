@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from webstore_chassis import settings as settings_module
+from webstore_chassis.problems import NotFound
 from webstore_chassis.service import Surroundings
 from webstore_chassis.settings import Settings
 from webstore_chassis.transport import Local
@@ -52,14 +53,14 @@ class Embedded:
         answer: ASGIApp
         if first in self.apps:
             answer = self.apps[first]
-        elif first == "":
+        elif scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
             answer = HTMLResponse(_page(self.apps))
         elif first in ("livez", "metrics"):
             answer = self.apps["product"]
         elif first == "readyz":
             answer = await self._ready()
         else:
-            answer = PlainTextResponse("There is nothing here. The five services are listed at /.\n", 404)
+            answer = NotFound("There is nothing here. The five services are listed at GET /.").response()
         await answer(scope, receive, send)
 
     async def _ready(self) -> ASGIApp:
