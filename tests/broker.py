@@ -21,7 +21,7 @@ IMAGE = "apache/kafka:4.1.1"
 LOGIN = ("webstore", "not-a-real-secret")
 # Images that were built from a read-only tree have read-only settings, which the image's start then cannot write.
 _START = "chmod --recursive u+w /opt/kafka/config /etc/kafka/docker && exec /etc/kafka/docker/run"
-_START_SECONDS = 90
+_START_SECONDS = 180
 _ANSWER_SECONDS = 30
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -287,10 +288,19 @@ class EmbeddedStore:
 
 
 @contextmanager
-def running_embedded(folder: Path, **settings: str) -> Iterator[EmbeddedStore]:
+def data_folder() -> Iterator[Path]:
+    """A folder for a PostgreSQL: outside of pytest's, which every pytest that starts closes to the user that the server
+    runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="webstore-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "data"
+
+
+@contextmanager
+def running_embedded(**settings: str) -> Iterator[EmbeddedStore]:
     """Starts `webstore run`, and ends it with SIGTERM, to which it must answer with 0."""
-    with Mailbox() as mailbox:
-        store = EmbeddedStore(folder / "data", mailbox, settings)
+    with data_folder() as data, Mailbox() as mailbox:
+        store = EmbeddedStore(data, mailbox, settings)
         store.process.start()
         try:
             store.process.wait()
@@ -313,12 +323,12 @@ def running_store(folder: Path, kafka: str, **settings: str) -> Iterator[Store]:
     """Starts everything, and ends it with SIGTERM, to which every process must answer with 0.
 
     Args:
-        folder: for the database, and a log of each process.
+        folder: for a log of each process.
         kafka: `host:port` of the broker.
         settings: of all services, by their names without the prefix.
     """
     with ExitStack() as stack:
-        postgres = Postgres(folder / "postgres")
+        postgres = Postgres(stack.enter_context(data_folder()))
         stack.callback(postgres.stop)
         _create_databases(postgres.url)
         mailbox = stack.enter_context(Mailbox())

@@ -26,7 +26,7 @@ def run(seconds: float, *, kafka: bool) -> dict[str, Any]:
     """Milliseconds, p50 and p99."""
     with tempfile.TemporaryDirectory() as folder:
         if not kafka:
-            with running_embedded(Path(folder)) as embedded:
+            with running_embedded() as embedded:
                 return _follow(embedded.url, embedded.database("shopping_query"), seconds)
         with running_broker() as broker, running_store(Path(folder), broker.address, LOG_LEVEL="WARNING") as store:
             commands = {"product": store.services["product"].url, "command": store.services["shopping-command"].url}

@@ -128,7 +128,7 @@ class _Bench:
 def run(rounds: int, seconds: float) -> dict[str, Any]:
     """Medians of the rounds: name → figures. pgbench has a rate only."""
     samples: dict[str, list[Sample | float]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder, running_embedded(Path(folder)) as store:
+    with tempfile.TemporaryDirectory() as folder, running_embedded() as store:
         port = free_port()
         command = [sys.executable, "-m", "tests.bench.ceiling", str(port)]
         ceiling = Process(command, {"PATH": ""}, port, Path(folder) / "ceiling.log")

@@ -25,8 +25,8 @@ def test_nothing_is_lost_or_doubled_when_services_kafka_and_postgresql_are_kille
         shop_while_breaking(store, victims)
 
 
-def test_nothing_is_lost_or_doubled_when_the_embedded_store_and_its_postgresql_are_killed(tmp_path: Path) -> None:
-    with running_embedded(tmp_path, **SWEEPS) as store:
+def test_nothing_is_lost_or_doubled_when_the_embedded_store_and_its_postgresql_are_killed() -> None:
+    with running_embedded(**SWEEPS) as store:
         shop_while_breaking(store, {"store": _process(store.process), "PostgreSQL": _postgres_of(store)})
 
 
