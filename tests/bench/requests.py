@@ -21,7 +21,7 @@ from tests.ports import free_port
 from tests.processes import EmbeddedStore, Process, running_embedded
 
 CONNECTIONS = 16
-_CHECKOUTS = 40  # a connection and round, each of a cart that was filled before
+_CHECKOUTS = 25  # a connection and round, each of a cart that was filled before
 _LINE = '{"productNumber": "n000", "quantity": 1}'
 
 
