@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _LOCK = 0x4E1A7
 _POLL_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.1
 _BATCH = 500
 _PLACE = text("SELECT xid::text AS xid, position FROM relay")
 # Only forwards: a relay that lost its lock without knowing it cannot send its successor back.
@@ -82,17 +83,21 @@ class Relay:
             row = (await connection.execute(_PLACE)).one()
         place = Cursor(int(row.xid), row.position)
         log.info("relaying from %s", place)
+        pause = _FIRST_PAUSE_SECONDS
         while True:
             self._journal.appended.clear()
             page = await self._journal.read(place, _BATCH)
             if page.events:
+                pause = _FIRST_PAUSE_SECONDS
                 await self._publish(page.events)
                 place = page.cursor
                 async with self._database.autocommit.connect() as connection:
                     await connection.execute(_ADVANCE, {"xid": str(place.xid), "position": place.position})
             elif page.unsettled:
-                # Nothing tells when a transaction in flight, perhaps of another database of this server, ends.
-                await asyncio.sleep(0.002)
+                # Nothing tells when a transaction in flight, perhaps of another database of this server, ends. Looking
+                # less and less often costs no more than the wait was long already.
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
                 await self._appended()
 
