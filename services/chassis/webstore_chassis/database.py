@@ -63,8 +63,13 @@ class Database:
             await asyncio.to_thread(self._migrate)
         except OperationalError as error:
             raise DatabaseError(
-                f"The database {_where(self.url)} cannot be used: {str(error.orig).strip().splitlines()[0]}. "
+                f"The database {_where(self.url)} cannot be used: {first_line(error)}. "
                 "Is it running, and are WEBSTORE_DATABASE_URL and WEBSTORE_DATABASE_PASSWORD right?"
+            ) from None
+        except DBAPIError as error:
+            raise DatabaseError(
+                f"The schema of {_where(self.url)} cannot be brought up to date: {first_line(error)}. "
+                "Its user must own the database, or may create schemas and tables in it."
             ) from None
 
     def _migrate(self) -> None:
@@ -104,6 +109,11 @@ async def unlimited(connection: AsyncConnection) -> None:
     """Lets this transaction's statements run for as long as they need."""
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
     await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def first_line(error: DBAPIError) -> str:
+    """What the database says, without the statement."""
+    return str(error.orig).strip().splitlines()[0]
 
 
 def _where(url: URL) -> str:

@@ -14,11 +14,12 @@ from typing import TypeVar
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 
 from webstore_chassis import context, logs, telemetry
 from webstore_chassis import settings as settings_module
-from webstore_chassis.database import Database, DatabaseError
+from webstore_chassis.database import Database, DatabaseError, first_line
 from webstore_chassis.problems import Problem
 from webstore_chassis.settings import PREFIX, Settings, SettingsError
 
@@ -59,6 +60,8 @@ def run(
             _serve(name, settings, build)
     except (SettingsError, DatabaseError, ListenError, CommandError, Problem) as error:
         sys.exit(f"webstore-{name}: {error}")
+    except DBAPIError as error:
+        sys.exit(f"webstore-{name}: the database ended this: {first_line(error)}")
 
 
 def _serve(name: str, settings: AnySettings, build: Callable[[AnySettings], FastAPI]) -> None:
@@ -74,7 +77,7 @@ def _serve(name: str, settings: AnySettings, build: Callable[[AnySettings], Fast
 
 async def _live(app: FastAPI, settings: Settings) -> None:
     async with app.router.lifespan_context(app):
-        await listen(app, settings)
+        await listen(app, bound(settings.host, settings.port), settings)
 
 
 class CommandError(Exception):
@@ -103,14 +106,33 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], None] = lambda _: None) -> None:
-    """Answers requests until SIGTERM or SIGINT, then finishes those in flight and returns.
-
-    Args:
-        started: called with the port once requests are answered.
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has the port, but does not listen yet: callers are refused, rather than kept waiting, until then.
 
     Raises:
         ListenError: the port cannot be had.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        own = socket.socket(family, kind)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind(address)
+    except OSError as error:
+        raise ListenError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Is another program using it? "
+            f"Choose another port ({PREFIX}PORT; the embedded store: --port, or make run PORT=…)."
+        ) from None
+    return own
+
+
+async def listen(
+    app: ASGIApp, listener: socket.socket, settings: Settings, *, started: Callable[[int], None] = lambda _: None
+) -> None:
+    """Answers requests until SIGTERM or SIGINT, then finishes those in flight and returns.
+
+    Args:
+        listener: see `bound`.
+        started: called with the port once requests are answered.
     """
     config = uvicorn.Config(
         app,
@@ -122,13 +144,6 @@ async def listen(app: ASGIApp, settings: Settings, *, started: Callable[[int], N
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
         timeout_keep_alive=75,  # longer than a gateway keeps its idle connections, so that it is the one to close them
     )
-    try:
-        listener = socket.create_server((settings.host, settings.port), backlog=2048)
-    except OSError as error:
-        raise ListenError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. Is another program using it? "
-            f"{PREFIX}PORT chooses another port."
-        ) from None
     server = _Server(config, partial(started, listener.getsockname()[1]))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from webstore_chassis import context, logs, telemetry
 from webstore_chassis import settings as settings_module
 from webstore_chassis.database import DatabaseError
-from webstore_chassis.main import CommandError, ListenError, listen
+from webstore_chassis.main import CommandError, ListenError, bound, listen
 from webstore_chassis.problems import Problem
 from webstore_chassis.settings import SettingsError
 from webstore_customer.app import CustomerSettings
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(data: Path, host: str, port: int) -> None:
     started = time.monotonic()
+    listener = bound(host, port)
     await asyncio.to_thread(_check_folder, data)
     postgres = await asyncio.to_thread(Postgres, data / "postgres")
     overrides = {
@@ -92,7 +93,7 @@ async def _run(data: Path, host: str, port: int) -> None:
     keeping_up = asyncio.create_task(postgres.keep_up())
     try:
         async with running(store):
-            await listen(store, settings, started=announce)
+            await listen(store, listener, settings, started=announce)
     finally:
         keeping_up.cancel()
         await asyncio.to_thread(telemetry.shutdown)

