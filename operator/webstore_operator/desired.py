@@ -32,6 +32,8 @@ SERVICES = ("customer", "product", "order", "shopping-command", "shopping-query"
 # Stage 0 are the supporting systems. A service's migrations run in its pods' init containers, before that service.
 STAGES = {"product": 1, "customer": 1, "order": 2, "shopping-command": 2, "shopping-query": 3}
 LAST_STAGE = 3
+# What shows what goes on comes last: no service waits for it.
+_WATCHING = frozenset({"zipkin", "elasticsearch", "rsyslog", "logstash", "kibana"})
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -188,7 +190,10 @@ def _ref(body: Object) -> Ref:
 
 def _stage(body: Object) -> int:
     labels = body["metadata"]["labels"]
-    return STAGES.get(labels.get(NAME, ""), LAST_STAGE) if labels.get(COMPONENT) == "service" else 0
+    name = labels.get(NAME, "")
+    if labels.get(COMPONENT) == "service":
+        return STAGES.get(name, LAST_STAGE)
+    return LAST_STAGE if name in _WATCHING else 0
 
 
 def _digest(value: Any) -> bytes:

@@ -40,11 +40,20 @@ class _Lock(LeaseLock):
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         # The library's own asks for `pretty=True`, which its generated client refuses (kubernetes 37.0.2).
         body = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
-        created = await _answered(self.api_instance.create_namespaced_lease(namespace, body))
-        return isinstance(created, V1Lease)
+        return _taken(await _answered(self.api_instance.create_namespaced_lease(namespace, body)))
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        return (await _answered(super().update(name, namespace, updated_record))) is True
+        # The library's own logs a traceback where another copy was merely quicker.
+        lease = self.lease_reference or V1Lease()
+        lease.spec = self.update_lease(updated_record, lease.spec)
+        return _taken(await _answered(self.api_instance.replace_namespaced_lease(name, namespace, lease)))
+
+
+def _taken(answer: object) -> bool:
+    if isinstance(answer, V1Lease):
+        return True
+    logger.info("The Lease is not taken: %s", answer[1].reason if isinstance(answer, tuple) else answer)
+    return False
 
 
 async def _answered(request: Awaitable[Any]) -> Any:
