@@ -51,7 +51,9 @@ class Store:
     def __init__(self, data: Path, environment: Mapping[str, str]) -> None:
         port = free_port()
         command = [str(Path(sys.executable).parent / "webstore"), "run", "--data", str(data), "--port", str(port)]
-        always = {"WEBSTORE_LOG_FORMAT": "json", "WEBSTORE_LOG_LEVEL": "INFO", "WEBSTORE_LOG_FILE": ""}
+        # A long deadline, as a busy machine is no reason for a breaker to open.
+        always = {"WEBSTORE_LOG_FORMAT": "json", "WEBSTORE_LOG_LEVEL": "INFO", "WEBSTORE_LOG_FILE": "",
+                  "WEBSTORE_HTTP_DEADLINE_SECONDS": "60"}  # fmt: skip
         all_of_it = {**clean_environment(), **always, **environment}
         self.process = Process(command, all_of_it, port, data.with_suffix(".log"))
         self.port = port
