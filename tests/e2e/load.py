@@ -131,7 +131,7 @@ class Load:
             else:
                 self.answers[f"{method} /{path.split('/')[1]} {answer.status_code}"] += 1
                 if answer.is_success:
-                    return answer.json() if answer.content else {}
+                    return (answer.json() if answer.content else None) or {}
                 if repeated and answer.status_code == 409 and "orderId" in answer.text:
                     return answer.json()
                 said = f"{now()} {method} {path} was answered {answer.status_code}: {answer.text[:300]}"
