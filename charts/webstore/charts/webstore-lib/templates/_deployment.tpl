@@ -46,7 +46,7 @@ spec:
           httpGet: {path: /readyz, port: http}
           periodSeconds: 1
           timeoutSeconds: 3
-          failureThreshold: 120
+          failureThreshold: 300
         readinessProbe:
           httpGet: {path: /readyz, port: http}
           periodSeconds: 5
