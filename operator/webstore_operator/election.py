@@ -35,18 +35,22 @@ class _Lock(LeaseLock):
     error."""
 
     async def get(self, name: str, namespace: str) -> Any:
-        return await _answered(super().get(name, namespace))
+        return await _answered(lambda: self._get(name, namespace))
+
+    async def _get(self, name: str, namespace: str) -> tuple[bool, Any]:
+        self.lease_reference = await self.api_instance.read_namespaced_lease(name, namespace)
+        return True, self.election_record(self.lease_reference)
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         # The library's own asks for `pretty=True`, which its generated client refuses (kubernetes 37.0.2).
         body = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
-        return _taken(await _answered(self.api_instance.create_namespaced_lease(namespace, body)))
+        return _taken(await _answered(lambda: self.api_instance.create_namespaced_lease(namespace, body)))
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         # The library's own logs a traceback where another copy was merely quicker.
         lease = self.lease_reference or V1Lease()
         lease.spec = self.update_lease(updated_record, lease.spec)
-        return _taken(await _answered(self.api_instance.replace_namespaced_lease(name, namespace, lease)))
+        return _taken(await _answered(lambda: self.api_instance.replace_namespaced_lease(name, namespace, lease)))
 
 
 def _taken(answer: object) -> bool:
@@ -56,14 +60,21 @@ def _taken(answer: object) -> bool:
     return False
 
 
-async def _answered(request: Awaitable[Any]) -> Any:
-    try:
-        async with asyncio.timeout(5):
-            return await request
-    except ApiException as error:
-        return False, error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return False, ApiException(status=0, reason=f"no answer: {error or type(error).__name__}")
+async def _answered(request: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer, or (False, why not); an API server that has too much to do is asked again, well before the Lease
+    ends."""
+    for attempt in range(1, 4):
+        try:
+            async with asyncio.timeout(5):
+                return await request()
+        except ApiException as error:
+            failure = error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            failure = ApiException(status=503, reason=f"no answer: {error or type(error).__name__}")
+        if attempt == 3 or (failure.status != 429 and (failure.status or 0) < 500):
+            break
+        await asyncio.sleep(0.3)
+    return False, failure
 
 
 async def lead(cluster: Cluster, settings: Settings, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

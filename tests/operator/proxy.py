@@ -50,9 +50,10 @@ class Proxy:
         url = self._kube.server + request.raw_path
         async with self._session.request(request.method, url, headers=headers, data=body or None) as answer:
             self.counted[f"{request.method} {answer.status}"] += 1
-            response = web.StreamResponse(
-                status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}
-            )
+            kept = {
+                name: answer.headers[name] for name in ("Content-Type", "Content-Encoding") if name in answer.headers
+            }
+            response = web.StreamResponse(status=answer.status, headers=kept)
             await response.prepare(request)
             watch = request.query.get("watch") == "true"
             if watch and request.transport:
