@@ -3,7 +3,7 @@
 {{- $values := $top.Values -}}
 {{- $kafka := $values.global.kafka.external -}}
 {{- $database := $values.global.database.external -}}
-{{- $drain := 5 -}}
+{{- $drain := 10 -}}
 {{- $settings := include "webstore.settings" . | fromYaml -}}
 {{- $shutdown := get $settings "WEBSTORE_SHUTDOWN_SECONDS" | default "20" | float64 | ceil | int -}}
 apiVersion: apps/v1
