@@ -47,11 +47,12 @@ spec:
           periodSeconds: 1
           timeoutSeconds: 3
           failureThreshold: 300
+        # The replicas share a database: where it is slow, taking them all away at once would make it a failure.
         readinessProbe:
           httpGet: {path: /readyz, port: http}
           periodSeconds: 5
-          timeoutSeconds: 3
-          failureThreshold: 2
+          timeoutSeconds: 5
+          failureThreshold: 6
         livenessProbe:
           httpGet: {path: /livez, port: http}
           periodSeconds: 10
