@@ -99,7 +99,9 @@ class Cluster:
                     ApiError(0, "Unreachable", f"the API server does not answer: {error or type(error).__name__}"),
                     None,
                 )
-            if attempt == tries or not failure.transient or failure.status == 409:
+            # A conflict that does not name another manager's field passes; one over creating something does not.
+            lost = failure.status == 409 and (method != "PATCH" or "FieldManagerConflict" in failure.causes)
+            if attempt == tries or lost or not failure.transient:
                 raise failure
             API_ERRORS.labels(str(failure.status)).inc()
             await asyncio.sleep(wait if wait is not None else random.uniform(0.1, 0.2) * 2**attempt)  # noqa: S311
