@@ -17,7 +17,7 @@ from tests.telemetry.containers import Containers, containers, docker, need_imag
 from tests.telemetry.shop import EMAIL, PHONE, STREET, Shop, running
 
 FIVE = {"customer", "product", "order", "shopping-command", "shopping-query"}
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 
 class Pipeline:
@@ -79,7 +79,7 @@ class Pipeline:
             return False
 
 
-def eventually(enough: Callable[[], Any], seconds: float = 300) -> Any:
+def eventually(enough: Callable[[], Any], seconds: float = 600) -> Any:
     """What is asked for, as soon as it is there."""
     ends = time.monotonic() + seconds
     while not (found := enough()):
