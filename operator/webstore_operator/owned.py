@@ -3,8 +3,7 @@ nothing.
 
 The watches are the operator's own and not Kopf's: they select by label on the server and ask for metadata only
 (https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches), so that neither the contents of
-Secrets nor 18,000 whole objects (of 300 stores) ever come here. tests/bench/results-operator.md has what either way
-costs.
+Secrets nor 18,000 whole objects (of 300 stores) ever come here.
 """
 
 import asyncio

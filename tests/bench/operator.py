@@ -206,7 +206,7 @@ def write(rows: list[Row]) -> None:
         *(f"| {name} | " + " | ".join(row.columns.get(name, "") for row in rows) + " |" for name in rows[0].columns),
         "",
         f"Measured: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
-        f"On: {description()}.",
+        f"On: {description()}. Load average meanwhile: {os.getloadavg()[1]:.0f}.",
         "",
     ]
     (HERE / "results-operator.md").write_text("\n".join(lines))
