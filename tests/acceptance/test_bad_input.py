@@ -198,7 +198,7 @@ def test_a_key_used_again_for_another_order_is_refused(client: httpx.Client) -> 
     first = client.post("/order", json=ORDER, headers=headers)
     assert client.post("/order", json=ORDER, headers=headers).json() == first.json()
     other = {"orderLines": [{**LINE, "quantity": 2}]}
-    assert_refused(client.post("/order", json=other, headers=headers), 422)
+    assert_refused(client.post("/order", json=other, headers=headers), 409)
     assert client.post("/order", json=other, headers={**headers, "Customer-ID": "bob"}).status_code == 201
 
 

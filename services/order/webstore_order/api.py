@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Path
 from pydantic import BaseModel, Field
 
 from webstore_chassis.auth import Auth
-from webstore_chassis.problems import Conflict, NotFound, Unauthorized, Unprocessable, responses
+from webstore_chassis.problems import Conflict, NotFound, Unauthorized, responses
 from webstore_chassis.schemas import MOST_LINES, Line, LineOutput, Schema
 from webstore_order.domain import Order, Status
 from webstore_order.placing import Placing, unknown
@@ -61,14 +61,14 @@ def routes(store: Store, placing: Placing, auth: Auth) -> APIRouter:
     router = APIRouter(tags=["order"])
     Customer = Annotated[str, Depends(auth.customer)]
 
-    @router.post("/order", status_code=201, response_model=OrderOutput, responses=responses(Unauthorized))
+    @router.post("/order", status_code=201, response_model=OrderOutput, responses=responses(Conflict, Unauthorized))
     async def create_order(order: OrderInput, customer_id: Customer, idempotency_key: IdempotencyKey = None) -> Order:
         """Creates a PENDING order. Nothing is reserved until it is placed."""
         lines = [{"productNumber": line.product_number, "quantity": line.quantity} for line in order.order_lines]
         try:
             return await store.create(customer_id, lines, idempotency_key)
         except KeyReused:
-            raise Unprocessable(
+            raise Conflict(
                 "This Idempotency-Key made an order with other lines. Use a new key for a new order."
             ) from None
 
