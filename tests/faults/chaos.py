@@ -16,7 +16,7 @@ class Chaos(threading.Thread):
     """
 
     def __init__(self, seed: int, victims: Mapping[str, tuple[Break, Break]]) -> None:
-        super().__init__(name="chaos")
+        super().__init__(name="chaos", daemon=True)
         self.killed: Counter[str] = Counter()
         self.error: BaseException | None = None
         self._random = random.Random(seed)

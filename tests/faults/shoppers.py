@@ -28,7 +28,7 @@ class Shopper(threading.Thread):
     """
 
     def __init__(self, url: str, seed: int, go_on: Callable[[int], bool]) -> None:
-        super().__init__(name=f"shopper {seed}")
+        super().__init__(name=f"shopper {seed}", daemon=True)
         self.placed: set[str] = set()
         self.pending: set[str] = set()
         self.bought: Counter[str] = Counter()
