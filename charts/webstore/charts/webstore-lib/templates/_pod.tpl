@@ -21,6 +21,8 @@ securityContext:
 {{/* What every container has. */}}
 {{- define "webstore.container" -}}
 imagePullPolicy: {{ .Values.global.images.pullPolicy }}
+# The last words of a container that ends are in the pod's status, where the operator finds them.
+terminationMessagePolicy: FallbackToLogsOnError
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
