@@ -142,7 +142,8 @@ async def listen(
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
-        timeout_keep_alive=75,  # longer than a gateway keeps its idle connections, so that it is the one to close them
+        # Longer than a gateway keeps its idle connections (Traefik: 90 s), so that it is the one to close them.
+        timeout_keep_alive=120,
     )
     server = _Server(config, partial(started, listener.getsockname()[1]))
     loop = asyncio.get_running_loop()
