@@ -33,7 +33,9 @@ GROUPS = {
 }
 
 
-async def eventually(what: str, found: Callable[[], Awaitable[Found]], within: float = 60, every: float = 0.1) -> Found:
+async def eventually(
+    what: str, found: Callable[[], Awaitable[Found]], within: float = 180, every: float = 0.1
+) -> Found:
     """Asks again and again until the answer is true, and returns it; the limit is for what never comes.
 
     Raises:

@@ -42,7 +42,7 @@ class Store:
         )
 
     async def until(
-        self, kind: str = "Ready", status: str = "True", *, reason: str = "", saying: str = "", within: float = 60
+        self, kind: str = "Ready", status: str = "True", *, reason: str = "", saying: str = "", within: float = 180
     ) -> Object:
         """Waits for a condition of the newest generation, and returns it."""
 
