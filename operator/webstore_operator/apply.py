@@ -185,7 +185,15 @@ def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
 
 async def _all(tasks: Iterable[Awaitable[None]]) -> None:
     """Waits for all of them, whatever becomes of some, and then raises the first failure."""
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for failure in results:
-        if isinstance(failure, BaseException):
+    for failure in await asyncio.gather(*map(_outcome, tasks)):
+        if failure:
             raise failure
+
+
+async def _outcome(task: Awaitable[None]) -> Exception | None:
+    """A failure as a result: when Kopf stops, it raises again what any task of the process has raised."""
+    try:
+        await task
+    except Exception as failure:
+        return failure
+    return None
