@@ -148,7 +148,8 @@ async def test_an_api_server_that_drops_its_watches(
         await store.apply()
         await store.until("Ready")
         for name in ("store-order", "store-product"):
-            assert proxy.drop_watches() >= 10
+            # How many there are at one moment is not decided: some are just being opened again.
+            assert proxy.drop_watches() > 0
             await kube.delete("services", store.namespace, name)
             await eventually("it is repaired", lambda name=name: _has(store, "services", name))
         proxy.drop_watches()
