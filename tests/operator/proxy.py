@@ -28,6 +28,11 @@ class Proxy:
         self.url = ""
         self._watches: set[asyncio.Transport] = set()
 
+    @property
+    def watches(self) -> int:
+        """How many watches are open."""
+        return len(self._watches)
+
     def drop_watches(self) -> int:
         """Cuts the connections of all watches, without a word; returns how many."""
         watches, self._watches = self._watches, set()

@@ -102,7 +102,7 @@ async def test_a_store_goes_on_as_it_was_while_a_new_spec_waits_for_its_secret(i
     async def back() -> bool:
         return "store-order" in await installed.objects("services")
 
-    await eventually("it is repaired as it was", back)
+    await eventually("it is repaired as it was", back, within=5)
     assert await installed.pods() == before
 
 

@@ -60,7 +60,7 @@ async def test_scale_by_replicas_and_a_scaling_by_hand_is_put_back(store: Store,
     await kube.patch(
         "deployments", store.namespace, "store-product", {"spec": {"replicas": 1}}, sub="/scale", manager="kubectl"
     )
-    await eventually("three replicas", lambda: _replicas(store, "product", 3))
+    await eventually("three replicas", lambda: _replicas(store, "product", 3), within=5)
 
 
 async def test_scale_by_an_autoscaler_without_fighting_it(store: Store, kube: Kube) -> None:
@@ -102,7 +102,7 @@ async def test_repair_what_is_deleted_comes_back_within_five_seconds(installed: 
             now = {name: body["metadata"]["uid"] for name, body in (await installed.objects(plural)).items()}
             return now.keys() == before.keys() and not set(now.values()) & set(before.values())
 
-        await eventually(f"{plural} come back", back)
+        await eventually(f"{plural} come back", back, within=5)
         print(f"{plural}: back after {time.monotonic() - began:.1f} s")
     await installed.until("Ready")
     assert await eventually("an Event tells of it", lambda: installed.events("Repaired"))
@@ -133,7 +133,7 @@ async def test_repair_what_is_changed_is_put_back_within_five_seconds(
     async def as_before() -> bool:
         return _content((await installed.objects(plural))[name]) == before
 
-    await eventually("it is put back", as_before)
+    await eventually("it is put back", as_before, within=5)
 
 
 async def test_fields_that_others_own_are_left_alone(installed: Store, kube: Kube) -> None:
@@ -174,7 +174,7 @@ async def test_what_waits_for_its_turn_in_an_upgrade_is_repaired_as_it_was(
     await installed.apply({"version": "1.1.0"})
     await installed.until("Progressing", reason="Updating", saying="waiting for product")
     await kube.delete("deployments", installed.namespace, "store-shopping-query")
-    await eventually("it is back", lambda: _version(installed, "shopping-query", "0.1.0"))
+    await eventually("it is back", lambda: _version(installed, "shopping-query", "0.1.0"), within=5)
     kubelet.held = set()
     await installed.until("Ready")
 
@@ -262,7 +262,7 @@ async def test_credentials_are_generated_once_never_logged_and_rotated_when_dele
         secret = await installed.secret()
         return secret if secret and secret["data"] != first["data"] else None
 
-    second = await eventually("new credentials", another)
+    second = await eventually("new credentials", another, within=5)
     assert not set(second["data"].values()) & set(first["data"].values())
 
     async def rolled() -> bool:
@@ -283,7 +283,7 @@ async def test_a_credential_that_somebody_takes_out_is_made_anew(installed: Stor
     async def whole() -> bool:
         return "order-password" in (await installed.secret() or {}).get("data", {})
 
-    await eventually("it is there again", whole)
+    await eventually("it is there again", whole, within=5)
 
 
 async def test_what_belongs_to_somebody_else_is_not_taken_over(store: Store, kube: Kube) -> None:

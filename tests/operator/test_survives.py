@@ -148,8 +148,8 @@ async def test_an_api_server_that_drops_its_watches(
         await store.apply()
         await store.until("Ready")
         for name in ("store-order", "store-product"):
-            # How many there are at one moment is not decided: some are just being opened again.
-            assert proxy.drop_watches() > 0
+            await eventually("all watches are open", lambda: _watching(proxy, 10))
+            assert proxy.drop_watches() >= 10
             await kube.delete("services", store.namespace, name)
             await eventually("it is repaired", lambda name=name: _has(store, "services", name))
         proxy.drop_watches()
@@ -264,6 +264,10 @@ async def _all(*asked: Awaitable[bool]) -> bool:
 
 async def _count(proxy: Proxy, what: str, least: int = 1) -> bool:
     return sum(number for name, number in proxy.counted.items() if what in name) >= least
+
+
+async def _watching(proxy: Proxy, least: int) -> bool:
+    return proxy.watches >= least
 
 
 async def _gone(kube: Kube, namespace: str) -> bool:
