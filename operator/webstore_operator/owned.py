@@ -40,7 +40,8 @@ class Entry:
     Attributes:
         fingerprint: changes when a field that the operator applied is changed or taken over by somebody else. It is
             the hash of the operator's own entry in the object's managedFields: what others own, as an autoscaler's
-            replicas, leaves it as it is.
+            replicas, leaves it as it is. Of what was not applied but created, as the credentials, it is the version:
+            any change may be one to repair.
         version: the object's resourceVersion, which grows (KEP-5504).
         workload: of a Deployment or StatefulSet.
         address: of an Ingress, where its controller answers.
@@ -68,13 +69,14 @@ def entry(kind: str, body: Mapping[str, Any]) -> Entry:
         ),
         {},
     )
+    version = int(metadata["resourceVersion"])
     workloads = kind in ("Deployment", "StatefulSet")
     addresses = body.get("status", {}).get("loadBalancer", {}).get("ingress", []) if kind == "Ingress" else []
     return Entry(
         uid=metadata["uid"],
         owner=next((o["uid"] for o in metadata.get("ownerReferences", []) if o.get("controller")), ""),
-        fingerprint=hash(json.dumps(fields)),
-        version=int(metadata["resourceVersion"]),
+        fingerprint=hash(json.dumps(fields)) if fields else version,
+        version=version,
         terminating="deletionTimestamp" in metadata,
         workload=workload(body, owns_replicas="f:replicas" in fields.get("f:spec", {})) if workloads else None,
         address=(addresses[0].get("hostname") or addresses[0].get("ip") or "") if addresses else "",
