@@ -11,12 +11,23 @@ from tests.e2e.cluster import ROOT, SERVICES, Cluster, Store, eventually, ready,
 from tests.needs import missing
 
 
+def tracked() -> list[str]:
+    """The names of the project's files."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    return names.split("\0")[:-1]
+
+
+def files(tree: Path) -> set[str]:
+    """The names of the files in a tree."""
+    return {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_symlink() or path.is_file()}
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree, of which files can be changed."""
     copy = tmp_path_factory.mktemp("skaffold") / "tree"
     copy.mkdir()
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    names = "\0".join(tracked()).encode()
     tar = subprocess.run(
         ["tar", "-cf", "-", "--null", "-T", "-"], cwd=ROOT, input=names, capture_output=True, check=True
     )
@@ -51,10 +62,11 @@ def developed(cluster: Cluster, tree: Path) -> Iterator[tuple[Store, Path]]:
             cluster.delete_namespace(store.namespace)
 
 
-def test_skaffold_brings_a_store_up(developed: tuple[Store, Path]) -> None:
+def test_skaffold_brings_a_store_up_and_leaves_nothing_in_the_tree(developed: tuple[Store, Path], tree: Path) -> None:
     store, _ = developed
     store.await_answers()
     assert all(ready(pod) for pod in store.pods())
+    assert files(tree) == set(tracked())
 
 
 def test_a_changed_file_redeploys_its_service_alone(developed: tuple[Store, Path], tree: Path) -> None:
