@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -203,7 +203,7 @@ def is_outage(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     if state is None:  # the driver itself failed: no connection
-        return error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "InterfaceError")
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return state[:2] in ("08", "40", "53", "57", "58") or state in ("25006", "55P03")
 
 
