@@ -14,6 +14,11 @@ from tests.e2e.cluster import Cluster, Store
 from tests.needs import missing
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The largest store comes first, before the tests share one: a node of two cores has no room for both."""
+    items.sort(key=lambda item: item.path.name != "test_telemetry.py")
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """The kind cluster that `make up` made (CLUSTER: its name), with the operator in it."""
