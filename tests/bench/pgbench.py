@@ -27,7 +27,7 @@ def append_script() -> str:
 def add_to_cart_script() -> str:
     """All that adding to a cart asks of the databases: the stock, the cart's events, an event more."""
     stock = str(product._STOCK).replace(":numbers", "ARRAY['001']")
-    load = str(shopping_command._LOAD).replace(":stream", f"'{CartKey('', '').stream}' || :s")
+    load = str(shopping_command._LOAD).replace(":streams", f"ARRAY['{CartKey('', '').stream}' || :s]")
     return "\n".join(["\\set s random(1, 9000000000000)", f"{stock.strip()};", f"{load.strip()};", _append("1")])
 
 

@@ -63,9 +63,13 @@ FROM own, unnest(
 ON CONFLICT (stream, version) DO NOTHING
 RETURNING stream, version
 """)
-_READ_STREAM = text("""
-SELECT stream, version, type, data, metadata, recorded_at FROM journal
-WHERE stream = :stream AND version > :after ORDER BY version LIMIT :limit
+_READ_STREAMS = text("""
+SELECT asked.number, event.* FROM unnest(CAST(:streams AS text[]), CAST(:after AS integer[]))
+    WITH ORDINALITY AS asked (stream, after, number)
+CROSS JOIN LATERAL (
+    SELECT stream, version, type, data, metadata, recorded_at FROM journal
+    WHERE journal.stream = asked.stream AND journal.version > asked.after ORDER BY version LIMIT :limit
+) AS event ORDER BY asked.number, event.version
 """)
 _READ_ALL = text("""
 SELECT xid::text AS xid, position, stream, version, type, data, metadata, recorded_at,
@@ -73,6 +77,7 @@ SELECT xid::text AS xid, position, stream, version, type, data, metadata, record
 FROM journal WHERE (xid, position) > (CAST(CAST(:xid AS text) AS xid8), :position)
 ORDER BY journal.xid, position LIMIT :limit
 """)
+MOST_OF_A_STREAM = 1000
 _COUNT = text("SELECT count(*) FROM journal")
 _BACKLOG = text(
     "SELECT count(*) FROM journal, relay WHERE (journal.xid, journal.position) > (relay.xid, relay.position)"
@@ -104,6 +109,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._append_one = Coalescer(self._append_each)
+        self._read_stream = Coalescer(self._read_streams)
         # Set when this process has appended: the relay's cue.
         self.appended = asyncio.Event()
 
@@ -113,7 +119,7 @@ class Journal:
         Raises:
             VersionConflict: the stream has this version already.
         """
-        if not await self._append_one(_with_context(event)):
+        if not await self._append_one(in_context(event)):
             raise VersionConflict(event.id)
 
     async def _append_each(self, events: Sequence[Event]) -> list[bool]:
@@ -132,10 +138,13 @@ class Journal:
     async def append_within(self, connection: AsyncConnection, events: Sequence[Event]) -> None:
         """Appends as a part of the caller's transaction; call `notify` once that is committed.
 
+        Args:
+            events: see `in_context`.
+
         Raises:
             VersionConflict: a stream has that version already; the transaction is to be rolled back.
         """
-        if len(await _insert(connection, [_with_context(event) for event in events])) != len(events):
+        if len(await _insert(connection, events)) != len(events):
             raise VersionConflict(", ".join(event.id for event in events))
 
     def notify(self) -> None:
@@ -144,11 +153,9 @@ class Journal:
         """
         self.appended.set()
 
-    async def stream(self, stream: str, after: int, limit: int) -> list[Event]:
-        """A stream's events above a version, in order, `limit` at the most."""
-        async with self._database.autocommit.connect() as connection:
-            rows = (await connection.execute(_READ_STREAM, {"stream": stream, "after": after, "limit": limit})).all()
-        return [_event(row) for row in rows]
+    async def stream(self, stream: str, after: int) -> list[Event]:
+        """A stream's events above a version, in order, `MOST_OF_A_STREAM` at the most."""
+        return await self._read_stream((stream, after))
 
     async def read(self, after: Cursor, limit: int) -> Page:
         """The settled events after a place, `limit` at the most."""
@@ -170,6 +177,19 @@ class Journal:
             return int((await connection.execute(_BACKLOG)).scalar_one())
 
 
+    async def _read_streams(self, asked: Sequence[tuple[str, int]]) -> list[list[Event]]:
+        parameters = {
+            "streams": [stream for stream, _ in asked],
+            "after": [after for _, after in asked],
+            "limit": MOST_OF_A_STREAM,
+        }
+        found: list[list[Event]] = [[] for _ in asked]
+        async with self._database.autocommit.connect() as connection:
+            for row in await connection.execute(_READ_STREAMS, parameters):
+                found[row.number - 1].append(_event(row))
+        return found
+
+
 async def _insert(connection: AsyncConnection, events: Sequence[Event]) -> set[str]:
     parameters = {
         "streams": [event.stream for event in events],
@@ -181,8 +201,8 @@ async def _insert(connection: AsyncConnection, events: Sequence[Event]) -> set[s
     return {f"{row.stream}@{row.version}" for row in await connection.execute(_APPEND, parameters)}
 
 
-def _with_context(event: Event) -> Event:
-    """Adds what caused the event: the request or event at hand, its actor, its trace."""
+def in_context(event: Event) -> Event:
+    """The event with what caused it: the request or event at hand, its actor, its trace."""
     cause: Mapping[str, str | None] = {
         "causation_id": context.request_id.get(),
         "actor": context.actor.get(),

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -141,6 +142,7 @@ async def listen(
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
         # Longer than a gateway keeps its idle connections (Traefik: 90 s), so that it is the one to close them.
         timeout_keep_alive=120,
@@ -149,6 +151,9 @@ async def listen(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, partial(setattr, server, "should_exit", True))
+    # All that is there now stays: looking through it for garbage again and again would hold up requests for 100 ms.
+    gc.collect()
+    gc.freeze()
     await server.serve(sockets=[listener])
 
 

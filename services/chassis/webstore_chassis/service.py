@@ -83,11 +83,10 @@ def application(
         openapi_url=f"/{name}/-/openapi.json",
         redoc_url=None,
         redirect_slashes=False,
+        # Not `include_router`, which would look for a request's route in one router after the other.
+        routes=[route for router in (*routers, _operations(database)) for route in router.routes],
     )
     problems.handle(app)
-    for router in routers:
-        app.include_router(router)
-    app.include_router(_operations(database))
     app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes)
     telemetry.trace_statements(database.engine)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

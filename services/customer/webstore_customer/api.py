@@ -69,7 +69,7 @@ CustomerId = Annotated[
 ]
 
 
-def routes(store: Store, auth: Auth) -> APIRouter:
+def routes(store: Store, auth: Auth) -> list[APIRouter]:
     """The service's routes. In oidc mode a customer sees itself only, and its id is its token's subject."""
     router = APIRouter(tags=["customer"], responses=responses(Unauthorized, Forbidden))
     Caller = Annotated[Principal, Depends(auth.caller)]
@@ -108,7 +108,7 @@ def routes(store: Store, auth: Auth) -> APIRouter:
         if not await store.delete(_visible(customer_id, caller)):
             raise _unknown(customer_id)
 
-    return router
+    return [router]
 
 
 def _visible(customer_id: str, caller: Principal) -> str:

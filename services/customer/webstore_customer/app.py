@@ -75,7 +75,7 @@ def build(settings: CustomerSettings, surroundings: Surroundings | None = None) 
         SUMMARY,
         settings,
         own,
-        [routes(store, auth(settings))],
+        routes(store, auth(settings)),
         background={"consumer": consumer.run, "mailer": mailer.run},
         closing=[transport.close],
     )

@@ -56,7 +56,7 @@ OrderId = Annotated[
 ]
 
 
-def routes(store: Store, placing: Placing, auth: Auth) -> APIRouter:
+def routes(store: Store, placing: Placing, auth: Auth) -> list[APIRouter]:
     """The service's routes."""
     router = APIRouter(tags=["order"])
     Customer = Annotated[str, Depends(auth.customer)]
@@ -97,5 +97,4 @@ def routes(store: Store, placing: Placing, auth: Auth) -> APIRouter:
             raise unknown(order_id)
         return {"placed": placed}
 
-    router.include_router(internal)
-    return router
+    return [router, internal]

@@ -47,7 +47,7 @@ def build(settings: OrderSettings, surroundings: Surroundings | None = None) -> 
         SUMMARY,
         settings,
         own,
-        [routes(store, Placing(store, product), auth(settings))],
+        routes(store, Placing(store, product), auth(settings)),
         background={"relay": relay.run},
         closing=[product.close, transport.close],
     )

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field
 
 from webstore_chassis.auth import Auth
+from webstore_chassis.coalesce import Coalescer
 from webstore_chassis.problems import Conflict, Forbidden, NotFound, Unauthorized, responses
 from webstore_chassis.schemas import Line, Money, Name, ProductNumber, Schema, StockQuantity, Text
 from webstore_product.domain import OutOfStock
@@ -79,15 +80,21 @@ NumberInPath = Annotated[
 ]
 
 
-def routes(store: Store, auth: Auth) -> APIRouter:
+def routes(store: Store, auth: Auth) -> list[APIRouter]:
     """The service's routes."""
     router = APIRouter(tags=["product"])
     staff = [Depends(auth.staff)]
 
+    async def list_once(callers: Sequence[None]) -> Sequence[bytes]:
+        products = Products.model_validate({"products": await store.all()})
+        return [products.model_dump_json(by_alias=True).encode()] * len(callers)
+
+    listed = Coalescer(list_once)
+
     @router.get("/product", response_model=Products, responses=responses())
-    async def list_products() -> dict[str, Sequence[Product]]:
+    async def list_products() -> Response:
         """All products, by number."""
-        return {"products": await store.all()}
+        return Response(await listed(None), media_type="application/json")
 
     @router.post(
         "/product",
@@ -152,8 +159,7 @@ def routes(store: Store, auth: Auth) -> APIRouter:
             ]
             raise Conflict(f"{error}.", shortages=short) from None
 
-    router.include_router(internal)
-    return router
+    return [router, internal]
 
 
 def _output(product_id: UUID, product: ProductInput) -> Product:

@@ -45,7 +45,7 @@ def build(settings: ProductSettings, surroundings: Surroundings | None = None) -
         SUMMARY,
         settings,
         own,
-        [routes(store, auth(settings))],
+        routes(store, auth(settings)),
         background={
             "consumer": consumer.run,
             "release of reservations left behind": every(settings.sweep_seconds, sweep),

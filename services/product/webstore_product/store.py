@@ -110,14 +110,14 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._list = Coalescer(self._list_once)
         self._stock = Coalescer(self._stock_of)
         self._create = Coalescer(self._create_all)
         self._reserve = Coalescer(self._reserve_all)
 
     async def all(self) -> Sequence[Product]:
         """All products, by number."""
-        return await self._list(None)
+        async with self._database.autocommit.connect() as connection:
+            return [_product(row) for row in (await connection.execute(_LIST)).mappings()]
 
     async def stock(self, product_number: str) -> int | None:
         """What can still be sold of a product; None if there is no such product."""
@@ -187,11 +187,6 @@ class Store:
         """Removes settled reservations whose events can no longer come again."""
         async with self._database.autocommit.connect() as connection:
             await connection.execute(_FORGET)
-
-    async def _list_once(self, callers: Sequence[None]) -> Sequence[Sequence[Product]]:
-        async with self._database.autocommit.connect() as connection:
-            products = [_product(row) for row in (await connection.execute(_LIST)).mappings()]
-        return [products] * len(callers)
 
     async def _stock_of(self, numbers: Sequence[str]) -> Sequence[int | None]:
         async with self._database.autocommit.connect() as connection:

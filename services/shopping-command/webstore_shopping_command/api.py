@@ -16,8 +16,6 @@ from webstore_chassis.schemas import CartNumber, Line, Schema
 from webstore_shopping_command.domain import Cart, CartFull, CartKey, NoSuchCart, NoSuchLine, NotEnoughInStock
 from webstore_shopping_command.store import Store
 
-MOST_EVENTS = 1000
-
 
 class EventOutput(Schema):
     """Something that happened to a cart."""
@@ -56,7 +54,7 @@ CartPath = Annotated[CartNumber, Path(description="The cart's number, the custom
 ProductPath = Annotated[str, Path(max_length=100, examples=["001"])]
 
 
-def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> APIRouter:
+def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> list[APIRouter]:
     """The service's routes."""
     router = APIRouter(prefix="/shopping-command", tags=["shopping-command"])
     Customer = Annotated[str, Depends(auth.customer)]
@@ -92,7 +90,7 @@ def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> A
         cart_number: CartPath, customer_id: Customer, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0
     ) -> dict[str, Sequence[Event]]:
         """What happened to the cart after a version, in order: what a read model that has fallen behind needs."""
-        return {"events": (await journal.stream(CartKey(customer_id, cart_number).stream, after, MOST_EVENTS))}
+        return {"events": await journal.stream(CartKey(customer_id, cart_number).stream, after)}
 
     router_of_services = APIRouter(prefix="/internal", include_in_schema=False, dependencies=[Depends(auth.internal)])
 
@@ -106,10 +104,7 @@ def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> A
         total = await journal.count() if cursor == Cursor() else None
         return {"events": page.events, "cursor": str(page.cursor), "unsettled": page.unsettled, "total": total}
 
-    both = APIRouter()
-    both.include_router(router)
-    both.include_router(router_of_services)
-    return both
+    return [router, router_of_services]
 
 
 async def _in_stock(product: Downstream, product_number: str) -> int:

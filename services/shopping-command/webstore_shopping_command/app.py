@@ -47,7 +47,7 @@ def build(settings: ShoppingCommandSettings, surroundings: Surroundings | None =
         SUMMARY,
         settings,
         own,
-        [routes(store, journal, product, auth(settings))],
+        routes(store, journal, product, auth(settings)),
         background={
             "relay": Relay(NAME, own, journal, PUBLISHES, transport).run,
             "consumer": Consumer(NAME, CONSUMES, record_checkouts(store), transport).run,

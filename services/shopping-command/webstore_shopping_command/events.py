@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from webstore_chassis.consumer import handling
 from webstore_chassis.events import Event
 from webstore_shopping_command.domain import ADDED, CHECKED_OUT, REMOVED, UPDATED, Cart, CartKey
 from webstore_shopping_command.store import Store
@@ -22,18 +21,14 @@ def record_checkouts(store: Store) -> Callable[[Sequence[Event]], Awaitable[None
     """The handler of `cart-checkout`: the checkout becomes part of the cart's own stream."""
 
     async def handle(events: Sequence[Event]) -> None:
-        for event in events:
-            with handling(event):
-                await _record(store, event)
+        await store.record(events, _cart_of, _check_out)
 
     return handle
 
 
-async def _record(store: Store, event: Event) -> None:
-    key = CartKey(event.data["customerId"], event.data["cartNumber"])
-    order_id, cart_version = str(event.data["orderId"]), int(event.data["cartVersion"])
+def _cart_of(checkout: Event) -> CartKey:
+    return CartKey(checkout.data["customerId"], checkout.data["cartNumber"])
 
-    def decide(cart: Cart) -> Event:
-        return cart.check_out(order_id, cart_version)
 
-    await store.record_checkout(key, event, decide)
+def _check_out(cart: Cart, checkout: Event) -> Event:
+    return cart.check_out(str(checkout.data["orderId"]), int(checkout.data["cartVersion"]))

@@ -3,17 +3,19 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 from weakref import WeakValueDictionary
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from webstore_chassis.consumer import forget_old, unseen
+from webstore_chassis.coalesce import Coalescer
+from webstore_chassis.consumer import forget_old, handling, unseen
 from webstore_chassis.database import Database
 from webstore_chassis.events import Event
-from webstore_chassis.journal import Journal, VersionConflict
+from webstore_chassis.journal import Journal, VersionConflict, in_context
 from webstore_shopping_command.domain import Cart, CartKey
 
 log = logging.getLogger(__name__)
@@ -21,14 +23,17 @@ log = logging.getLogger(__name__)
 SNAPSHOT_EVERY = 100
 _ATTEMPTS = 20
 
-# The newest snapshot and what follows it, in one round trip.
+# The newest snapshots and what follows them, in one round trip.
 _LOAD = text("""
-WITH newest AS (SELECT version, state FROM snapshot WHERE stream = :stream)
-SELECT version, NULL AS type, state AS data FROM newest
+WITH newest AS (
+    SELECT stream, version, state FROM unnest(CAST(:streams AS text[])) AS asked (stream)
+    LEFT JOIN snapshot USING (stream)
+)
+SELECT stream, version, NULL AS type, state AS data FROM newest WHERE version IS NOT NULL
 UNION ALL
-SELECT version, type, data FROM journal
-WHERE stream = :stream AND version > coalesce((SELECT version FROM newest), 0)
-ORDER BY version
+SELECT journal.stream, journal.version, journal.type, journal.data
+FROM newest JOIN journal ON journal.stream = newest.stream AND journal.version > coalesce(newest.version, 0)
+ORDER BY stream, version
 """)
 _KEEP_SNAPSHOT = text("""
 INSERT INTO snapshot (stream, version, state) VALUES (:stream, :version, CAST(:state AS jsonb))
@@ -45,16 +50,11 @@ class Store:
         self._journal = journal
         # One customer's commands on one cart wait here, rather than lose to each other at the journal again and again.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._load = Coalescer(self._load_all)
 
     async def load(self, key: CartKey) -> Cart:
         """A cart as it is now; version 0 if it has no events."""
-        async with self._database.autocommit.connect() as connection:
-            rows = (await connection.execute(_LOAD, {"stream": key.stream})).all()
-        cart = Cart(key)
-        if rows and rows[0].type is None:
-            cart = Cart.from_state(key, rows[0].version, rows[0].data)
-            rows = rows[1:]
-        return cart.replay(Event(key.stream, row.version, row.type, row.data) for row in rows)
+        return await self._load(key)
 
     async def change(self, key: CartKey, decide: Callable[[Cart], Event]) -> None:
         """Loads, decides and appends; once more where somebody else was faster, as one customer's commands commute.
@@ -76,19 +76,22 @@ class Store:
                     return await self._keep_snapshot(cart.replay([event]))
         return None
 
-    async def record_checkout(self, key: CartKey, cause: Event, decide: Callable[[Cart], Event]) -> None:
-        """Appends what `cause` has us record: once, however often that event comes.
+    async def record(
+        self, causes: Sequence[Event], key_of: Callable[[Event], CartKey], decide: Callable[[Cart, Event], Event]
+    ) -> None:
+        """Appends what each of these events has us record on its cart: once, however often it comes.
 
-        The cart is loaded before the transaction begins, as the order of the journal demands (see
+        The carts are loaded before the transaction begins, as the order of the journal demands (see
         `webstore_chassis.journal`).
         """
+        keys = list({key_of(cause) for cause in causes})
         while True:
-            cart = await self.load(key)
+            carts = dict(zip(keys, await self._load_all(keys), strict=True))
             try:
                 async with self._database.engine.begin() as connection:
-                    if not await unseen(connection, [cause]):
-                        return None
-                    await self._journal.append_within(connection, [decide(cart)])
+                    fresh = await unseen(connection, causes)
+                    events = [_recorded(carts[key_of(cause)], cause, decide) for cause in fresh]
+                    await self._journal.append_within(connection, events)
             except VersionConflict:
                 continue
             return self._journal.notify()
@@ -97,6 +100,14 @@ class Store:
         """Removes from the inbox what can no longer come again."""
         async with self._database.autocommit.connect() as connection:
             await forget_old(connection)
+
+    async def _load_all(self, keys: Sequence[CartKey]) -> list[Cart]:
+        """The carts, each caller's its own: they are changed by what is decided on them."""
+        rows: dict[str, list[Row[Any]]] = {key.stream: [] for key in keys}
+        async with self._database.autocommit.connect() as connection:
+            for row in await connection.execute(_LOAD, {"streams": list(rows)}):
+                rows[row.stream].append(row)
+        return [_cart(key, rows[key.stream]) for key in keys]
 
     async def _keep_snapshot(self, cart: Cart) -> None:
         if cart.version % SNAPSHOT_EVERY != 0:
@@ -108,3 +119,17 @@ class Store:
         except (DBAPIError, PoolTimeout) as error:
             # The command is done, and must not be answered as if it were not; the next snapshot makes up for this one.
             log.warning("no snapshot of a cart at version %d: %s", cart.version, error)
+
+
+def _cart(key: CartKey, rows: Sequence[Row[Any]]) -> Cart:
+    cart = Cart(key)
+    if rows and rows[0].type is None:
+        cart, rows = Cart.from_state(key, rows[0].version, rows[0].data), rows[1:]
+    return cart.replay(Event(key.stream, row.version, row.type, row.data) for row in rows)
+
+
+def _recorded(cart: Cart, cause: Event, decide: Callable[[Cart, Event], Event]) -> Event:
+    with handling(cause):
+        event = in_context(decide(cart, cause))
+    cart.replay([event])
+    return event

@@ -62,7 +62,7 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
         SUMMARY,
         settings,
         own,
-        [routes(store, checkouts, auth(settings))],
+        routes(store, checkouts, auth(settings)),
         background={
             "relay": Relay(NAME, own, journal, PUBLISHES, transport).run,
             "projection": Consumer(NAME, CONSUMES, project(store, command), transport).run,

@@ -46,7 +46,7 @@ class Checkouts:
         order: dict[str, Any] | None = None
         while True:
             try:
-                checkout = await self._store.begin_checkout(stream(customer_id, cart_number), customer_id, cart_number)
+                checkout = await self._store.begin_checkout(stream(customer_id, cart_number))
             except EmptyCart as empty:
                 if order is not None:
                     return order

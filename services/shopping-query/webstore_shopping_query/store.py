@@ -4,7 +4,6 @@ The read model's tables are in the schema `read_model`, and a rebuilt one is mad
 place by renaming.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from webstore_chassis.coalesce import Coalescer
 from webstore_chassis.database import Database
 from webstore_chassis.events import Event
-from webstore_chassis.journal import Journal
+from webstore_chassis.journal import Journal, in_context
 from webstore_shopping_query.domain import Effects, cart_id, effects, following
 
 LIVE = "read_model"
@@ -66,6 +65,14 @@ class Checkout:
         return f"{self.stream}@{self.cart_version}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A checkout that has its order, and the event that tells so."""
+
+    checkout: Checkout
+    event: Event
+
+
 class EmptyCart(Exception):
     """There is nothing in the cart to order.
 
@@ -88,18 +95,30 @@ _CARTS = text(f"""
 SELECT id, cart_number, customer_id, {_LINES} AS cart_lines
 FROM read_model.cart WHERE customer_id = ANY(:customer_ids) ORDER BY cart_number
 """)
-_VERSION = text("SELECT version FROM read_model.cart WHERE stream = :stream")
-_LOCK = text("SELECT version FROM read_model.cart WHERE stream = :stream FOR UPDATE")
-_LOCKED_LINES = text(f"SELECT {_LINES} FROM read_model.cart WHERE stream = :stream")
-_UNFINISHED = text("SELECT * FROM checkout WHERE stream = :stream AND order_id IS NULL")
-_LAST_ORDER = text("SELECT order_id FROM checkout WHERE stream = :stream ORDER BY cart_version DESC LIMIT 1")
-_BEGIN = text("""
-INSERT INTO checkout (stream, cart_version, customer_id, cart_number, lines)
-VALUES (:stream, :cart_version, :customer_id, :cart_number, CAST(:lines AS jsonb))
+_VERSIONS = text("SELECT stream, version FROM read_model.cart WHERE stream = ANY(:streams)")
+# In one order for everybody, so that two never wait for each other. What a statement after it sees of a cart and its
+# lines fits together: whoever changes them holds this lock.
+_LOCK = text("SELECT FROM read_model.cart WHERE stream = ANY(:streams) ORDER BY stream FOR UPDATE")
+_BEGIN = text(f"""
+WITH unfinished AS (SELECT * FROM checkout WHERE stream = ANY(:streams) AND order_id IS NULL),
+begun AS (
+    INSERT INTO checkout (stream, cart_version, customer_id, cart_number, lines)
+    SELECT stream, version, customer_id, cart_number, lines
+    FROM (SELECT cart.*, {_LINES} AS lines FROM read_model.cart WHERE stream = ANY(:streams)) AS now
+    WHERE lines <> '[]' AND stream NOT IN (SELECT stream FROM unfinished) RETURNING *
+)
+SELECT * FROM unfinished UNION ALL SELECT * FROM begun
+""")
+_LAST_ORDERS = text("""
+SELECT DISTINCT ON (stream) stream, order_id FROM checkout WHERE stream = ANY(:streams)
+ORDER BY stream, cart_version DESC
 """)
 _FINISH = text("""
-UPDATE checkout SET order_id = :order_id WHERE stream = :stream AND cart_version = :cart_version AND order_id IS NULL
-RETURNING stream
+UPDATE checkout SET order_id = new.order_id
+FROM unnest(CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:orders AS text[]))
+    AS new (stream, version, order_id)
+WHERE checkout.stream = new.stream AND checkout.cart_version = new.version AND checkout.order_id IS NULL
+RETURNING checkout.stream, checkout.cart_version
 """)
 _LEFT_BEHIND = text("""
 SELECT * FROM checkout WHERE order_id IS NULL AND begun_at < now() - make_interval(secs => :age)
@@ -196,6 +215,9 @@ class Store:
         self._journal = journal
         self._model = ReadModel()
         self._carts_of = Coalescer(self._carts_of_customers)
+        self._version = Coalescer(self._versions)
+        self._begin = Coalescer(self._begin_all)
+        self._finish = Coalescer(self._finish_all)
 
     async def carts(self, customer_id: str) -> Sequence[Cart]:
         """A customer's carts, by number."""
@@ -203,60 +225,75 @@ class Store:
 
     async def version(self, stream: str) -> int:
         """How far the read model has followed a cart; 0 if it does not know it."""
-        async with self._database.autocommit.connect() as connection:
-            return (await connection.execute(_VERSION, {"stream": stream})).scalar_one_or_none() or 0
+        return await self._version(stream)
 
     async def apply(self, events: Sequence[Event]) -> set[str]:
         """Applies events to the live read model; returns the streams where some are missing in between."""
         async with self._database.engine.begin() as connection:
             return await self._model.apply(connection, events)
 
-    async def begin_checkout(self, stream: str, customer_id: str, cart_number: str) -> Checkout:
-        """Records a checkout of the cart as it is known now; or returns the one that is under way, which has to be
+    async def begin_checkout(self, stream: str) -> Checkout:
+        """Records a checkout of a cart as it is known now; or returns the one that is under way, which has to be
         finished first.
 
         Raises:
             EmptyCart: there is nothing to order.
         """
-        async with self._database.engine.begin() as connection:
-            version = (await connection.execute(_LOCK, {"stream": stream})).scalar_one()
-            if (row := (await connection.execute(_UNFINISHED, {"stream": stream})).one_or_none()) is not None:
-                return _checkout(row)
-            lines = (await connection.execute(_LOCKED_LINES, {"stream": stream})).scalar_one()
-            if not lines:
-                raise EmptyCart((await connection.execute(_LAST_ORDER, {"stream": stream})).scalar_one_or_none())
-            checkout = Checkout(stream, version, customer_id, cart_number, lines)
-            parameters = {
-                "stream": stream,
-                "cart_version": version,
-                "customer_id": customer_id,
-                "cart_number": cart_number,
-                "lines": json.dumps(lines),
-            }
-            await connection.execute(_BEGIN, parameters)
-        return checkout
+        begun = await self._begin(stream)
+        if isinstance(begun, EmptyCart):
+            raise begun
+        return begun
 
     async def finish_checkout(self, checkout: Checkout, order_id: str) -> None:
         """Notes the order, empties the cart of what was bought, and records `cart-checkout`: all of it, and once."""
-        async with self._database.engine.begin() as connection:
-            await connection.execute(_LOCK, {"stream": checkout.stream})
-            place = {"stream": checkout.stream, "cart_version": checkout.cart_version}
-            if (await connection.execute(_FINISH, {**place, "order_id": order_id})).one_or_none() is None:
-                return
-            await self._model.erase_bought(connection, [(checkout.stream, checkout.cart_version)])
-            data = {
-                "customerId": checkout.customer_id,
-                "cartNumber": checkout.cart_number,
-                "cartVersion": checkout.cart_version,
-                "orderId": order_id,
-            }
-            await self._journal.append_within(connection, [Event(f"checkout/{checkout.key}", 1, "cart-checkout", data)])
-        self._journal.notify()
+        data = {
+            "customerId": checkout.customer_id,
+            "cartNumber": checkout.cart_number,
+            "cartVersion": checkout.cart_version,
+            "orderId": order_id,
+        }
+        event = Event(f"checkout/{checkout.key}", 1, "cart-checkout", data)
+        await self._finish(_Finished(checkout, in_context(event)))
 
     async def left_behind(self, age_seconds: float) -> list[Checkout]:
         """Unfinished checkouts older than this, a hundred at the most."""
         async with self._database.autocommit.connect() as connection:
             return [_checkout(row) for row in await connection.execute(_LEFT_BEHIND, {"age": age_seconds})]
+
+    async def _versions(self, streams: Sequence[str]) -> Sequence[int]:
+        async with self._database.autocommit.connect() as connection:
+            rows = await connection.execute(_VERSIONS, {"streams": list(set(streams))})
+            known = {row.stream: row.version for row in rows}
+        return [known.get(stream, 0) for stream in streams]
+
+    async def _begin_all(self, streams: Sequence[str]) -> Sequence[Checkout | EmptyCart]:
+        wanted = {"streams": list(set(streams))}
+        last: dict[str, str] = {}
+        async with self._database.engine.begin() as connection:
+            await connection.execute(_LOCK, wanted)
+            begun = {row.stream: _checkout(row) for row in await connection.execute(_BEGIN, wanted)}
+            if empty := [stream for stream in wanted["streams"] if stream not in begun]:
+                rows = await connection.execute(_LAST_ORDERS, {"streams": empty})
+                last = {row.stream: row.order_id for row in rows}
+        return [begun.get(stream) or EmptyCart(last.get(stream)) for stream in streams]
+
+    async def _finish_all(self, finished: Sequence[_Finished]) -> Sequence[None]:
+        # Two requests may finish one checkout: its order is the same.
+        distinct = {(each.checkout.stream, each.checkout.cart_version): each for each in finished}
+        parameters = {
+            "streams": [stream for stream, _ in distinct],
+            "versions": [version for _, version in distinct],
+            "orders": [each.event.data["orderId"] for each in distinct.values()],
+        }
+        async with self._database.engine.begin() as connection:
+            await connection.execute(_LOCK, {"streams": parameters["streams"]})
+            rows = await connection.execute(_FINISH, parameters)
+            done = [(row.stream, row.cart_version) for row in rows]
+            if done:
+                await self._model.erase_bought(connection, done)
+                await self._journal.append_within(connection, [distinct[place].event for place in done])
+        self._journal.notify()
+        return [None] * len(finished)
 
     async def _carts_of_customers(self, customer_ids: Sequence[str]) -> Sequence[Sequence[Cart]]:
         carts: Mapping[str, list[Cart]] = {customer_id: [] for customer_id in customer_ids}
