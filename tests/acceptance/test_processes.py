@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import httpx
+import psutil
 import pytest
 
 from tests.broker import Broker
-from tests.processes import SERVICES, Store, running_store
+from tests.processes import SERVICES, Process, Store, running_store
 from webstore_embedded import demo
 
 
@@ -54,6 +55,7 @@ def test_requests_in_flight_are_answered_when_a_service_is_told_to_end(store: St
     product = store.services["product"]
     with store.postgres.locked("product", "product"):  # so that the requests below are in flight for sure
         answers: list[int] = []
+        others = _callers(product)
 
         def ask() -> None:
             answers.append(httpx.get(f"{product.url}/product", timeout=30, trust_env=False).status_code)
@@ -61,7 +63,8 @@ def test_requests_in_flight_are_answered_when_a_service_is_told_to_end(store: St
         asking = [threading.Thread(target=ask) for _ in range(4)]
         for thread in asking:
             thread.start()
-        eventually("the request waits for the table", lambda: store.postgres.waiting() > 0)
+        eventually("the service has all requests", lambda: len(_callers(product) - others) == len(asking))
+        eventually("they wait for the table", lambda: store.postgres.waiting() > 0)
         product.signal(signal.SIGTERM)
         eventually("the port is closed", lambda: _refused(f"{product.url}/livez"))
     for thread in asking:
@@ -93,6 +96,13 @@ def _order(store: Store) -> str:
         order = client.post("/order", json={"orderLines": lines}).raise_for_status().json()
         client.post(f"/order/{order['id']}/place").raise_for_status()
     return str(order["id"])
+
+
+def _callers(service: Process) -> set[int]:
+    """The ports of those whose connections a service has taken from its own port's queue."""
+    port = httpx.URL(service.url).port
+    connections = psutil.Process(service.pid).net_connections("tcp")
+    return {each.raddr.port for each in connections if each.raddr and each.laddr.port == port}
 
 
 def _refused(url: str) -> bool:

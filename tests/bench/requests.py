@@ -21,7 +21,7 @@ from tests.ports import free_port
 from tests.processes import EmbeddedStore, Process, running_embedded
 
 CONNECTIONS = 16
-_CHECKOUTS = 25  # a connection and round, each of a cart that was filled before
+_CHECKOUTS = 50  # a connection and round, each of a cart that was filled before
 _LINE = '{"productNumber": "n000", "quantity": 1}'
 
 
@@ -82,6 +82,7 @@ class _Bench:
         cart, headers = f"k{self._round}-@i", {"Customer-ID": "k@c"}
         path = f"/shopping-command/add-to-cart/{cart}"
         load.apply(self._load("POST", path, headers=headers, body=_LINE, count=_CHECKOUTS, seconds=300))
+        self._settle()
         path = f"/shopping-query/{cart}/checkout"
         return self._measure("POST", path, headers=headers, count=_CHECKOUTS, seconds=300)
 

@@ -67,16 +67,15 @@ class Downstream:
         self.service, self.name = service, name
         self._deadline = settings.http_deadline_seconds
         self._reset = settings.breaker_reset_seconds
-        self._headers = (
-            {"Authorization": f"Bearer {settings.internal_token.get_secret_value()}"} if settings.internal_token else {}
-        )
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            transport=transport,
-            timeout=httpx.Timeout(self._deadline),
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=15),
-            trust_env=False,
-        )
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"User-Agent": f"webstore-{service}"}
+        if settings.internal_token:
+            self._headers["Authorization"] = f"Bearer {settings.internal_token.get_secret_value()}"
+        # The transport itself: what httpx's client adds to it (cookies, redirects, authentication, defaults to be
+        # merged) is nothing that services need, and cost as much again.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=50, keepalive_expiry=15)
+        self._transport = transport or httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._extensions = {"timeout": httpx.Timeout(self._deadline).as_dict()}
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=settings.breaker_failures,
             reset_timeout=self._reset,
@@ -156,25 +155,35 @@ class Downstream:
 
     async def _send(self, method: str, path: str, json: Any, headers: Mapping[str, str]) -> httpx.Response:
         if not telemetry.enabled():
-            return await self._client.request(method, path, json=json, headers=headers)
-        url = self._client.base_url
+            return await self._carry(method, path, json, headers)
+        url = httpx.URL(self._base_url)
         attributes: dict[str, str | int] = {
             "http.request.method": method,
-            "url.full": f"{url}{path.lstrip('/')}",
+            "url.full": f"{url}{path}",
             "server.address": url.host,
             "server.port": url.port or (443 if url.scheme == "https" else 80),
             "service.peer.name": self.name,
         }
         with telemetry.span(method, SpanKind.CLIENT, attributes) as span:
-            answer = await self._client.request(method, path, json=json, headers={**headers, **telemetry.inject()})
+            answer = await self._carry(method, path, json, {**headers, **telemetry.inject()})
             span.set_attribute("http.response.status_code", answer.status_code)
             if answer.status_code >= 400:
                 telemetry.fail(span, str(answer.status_code))
             return answer
+
+    async def _carry(self, method: str, path: str, json: Any, headers: Mapping[str, str]) -> httpx.Response:
+        url = self._base_url + path
+        request = httpx.Request(method, url, headers=headers, json=json, extensions=self._extensions)
+        answer = await self._transport.handle_async_request(request)
+        try:
+            await answer.aread()
+        finally:
+            await answer.aclose()
+        return answer
 
     def _count(self, outcome: str) -> None:
         CALLS.labels(self.service, self.name, outcome).inc()
 
     async def close(self) -> None:
         """Closes its connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
