@@ -18,6 +18,7 @@ Object = dict[str, Any]
 CHARTS = Path(__file__).parents[2] / "charts"
 SERVICES = ("customer", "product", "order", "shopping-command", "shopping-query")
 SYSTEMS = ("postgres", "kafka", "mailpit")
+TELEMETRY = ("zipkin", "elasticsearch", "kibana", "logstash", "rsyslog")
 # What a service that is installed alone must be told.
 GIVEN: Object = {
     "global": {

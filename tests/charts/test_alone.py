@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import GIVEN, SERVICES, SYSTEMS, check, manifest, named, of_kind, render, workloads
+from tests.charts.rendering import (
+    GIVEN,
+    SERVICES,
+    SYSTEMS,
+    TELEMETRY,
+    check,
+    manifest,
+    named,
+    of_kind,
+    render,
+    workloads,
+)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -17,9 +28,11 @@ def test_a_service_stands_alone(service: str, release: str) -> None:
     assert deployment["metadata"]["name"] == (service if release == service else f"{release}-{service}")
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [*SYSTEMS, *TELEMETRY])
 def test_a_system_stands_alone(system: str) -> None:
-    objects = render({"global": {"credentialsSecret": "given"}}, system, system)
+    logs = {"enabled": True, "indexer": "logstash" if system == "logstash" else "rsyslog"}
+    on = {"credentialsSecret": "given", "tracing": {"enabled": True}, "logging": logs}
+    objects = render({"global": on}, system, system)
     check(objects, system)
     assert [item["metadata"]["name"] for item in workloads(objects)] == [system]
 

@@ -10,6 +10,7 @@ from tests.charts.rendering import (
     CHARTS,
     SERVICES,
     SYSTEMS,
+    TELEMETRY,
     check,
     containers,
     helm,
@@ -53,6 +54,14 @@ def test_nothing_needs_to_be_set(store: list[dict[str, Any]]) -> None:
     check(store)
     made = {item["metadata"]["name"] for item in workloads(store)}
     assert made == {f"store-{part}" for part in (*SERVICES, *SYSTEMS)}
+
+
+@pytest.mark.parametrize(("indexer", "other"), [("logstash", "rsyslog"), ("rsyslog", "logstash")])
+def test_all_can_be_on_with_one_indexer(indexer: str, other: str) -> None:
+    objects = render({"global": {"tracing": {"enabled": True}, "logging": {"enabled": True, "indexer": indexer}}})
+    check(objects)
+    made = {item["metadata"]["name"] for item in workloads(objects)}
+    assert made == {f"store-{part}" for part in {*SERVICES, *SYSTEMS, *TELEMETRY} - {other}}
 
 
 def test_two_stores_in_one_namespace_share_nothing(store: list[dict[str, Any]]) -> None:
