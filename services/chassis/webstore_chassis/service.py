@@ -83,6 +83,8 @@ def application(
         openapi_url=f"/{name}/-/openapi.json",
         redoc_url=None,
         redirect_slashes=False,
+        # `telemetry` makes the spans, and `edge` the figures.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         # Not `include_router`, which would look for a request's route in one router after the other.
         routes=[route for router in (*routers, _operations(database)) for route in router.routes],
     )
