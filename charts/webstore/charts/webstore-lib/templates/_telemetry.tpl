@@ -2,8 +2,9 @@
 What tracing and logging add to a service, each from the chart's context; empty where both are off.
 
 An OpenTelemetry collector runs beside the service. It takes traces on localhost, reads the log file that the service writes, and brings
-both to Kafka. It has bounds for everything, and no probe but the one that restarts it: whatever becomes of it, the service's pod is ready
-and answers.
+both to Kafka. Whatever it cannot send it drops, within bounds, so a Kafka that is slow or away makes no difference to the service. It has
+no readiness probe; but Kubernetes counts a sidecar that does not run as one that is not ready, so while it starts again after a crash
+its pod gets no new requests. That is why it has a memory limiter well below its limit, and nothing else that may end it.
 */}}
 
 {{- define "webstore.telemetry.enabled" -}}
