@@ -147,6 +147,19 @@ async def test_replicas_that_append_to_the_same_streams_never_wait_for_each_othe
             assert Counter(map(type, outcomes)) == {type(None): 100, VersionConflict: 100}
 
 
+async def test_nor_do_transactions_that_append_to_several_streams(databases: Databases) -> None:
+    async def append(database: Database, journal: Journal, events: list[Event]) -> None:
+        async with database.engine.begin() as connection:
+            await journal.append_within(connection, events)
+
+    url = databases.of("order")
+    async with opened(url) as one, opened(url) as other:
+        for round_ in range(1, 21):
+            events = [event(f"s{n}", round_) for n in range(100)]
+            outcomes = await asyncio.gather(append(*one, events), append(*other, events[::-1]), return_exceptions=True)
+            assert Counter(map(type, outcomes)) == {type(None): 1, VersionConflict: 1}
+
+
 async def test_a_reader_sees_every_event_once_and_each_stream_in_order_while_many_append(
     replica: tuple[Database, Journal],
 ) -> None:

@@ -127,11 +127,8 @@ class Journal:
         first: dict[str, Event] = {}
         for event in events:
             first.setdefault(event.id, event)
-        # In one order for every replica: who waits for the other's place in a stream must hold none that the other
-        # waits for.
-        in_order = sorted(first.values(), key=lambda event: (event.stream, event.version))
         async with self._database.autocommit.connect() as connection:
-            done = await _insert(connection, in_order)
+            done = await _insert(connection, list(first.values()))
         self.appended.set()
         return [event.id in done and first[event.id] is event for event in events]
 
@@ -191,6 +188,9 @@ class Journal:
 
 
 async def _insert(connection: AsyncConnection, events: Sequence[Event]) -> set[str]:
+    # In one order for every replica: who waits for the other's place in a stream must hold none that the other waits
+    # for.
+    events = sorted(events, key=lambda event: (event.stream, event.version))
     parameters = {
         "streams": [event.stream for event in events],
         "versions": [event.version for event in events],
