@@ -85,6 +85,15 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
     router = APIRouter(tags=["product"])
     staff = [Depends(auth.staff)]
 
+    # First, because routes are looked through in this order, and this one is asked for the most.
+    @router.get("/product/{product_id}", response_model=int, responses=responses(NotFound))
+    async def stock_of_product(product_number: NumberInPath) -> int:
+        """How much of a product can still be sold."""
+        quantity = await store.stock(product_number) if "\x00" not in product_number else None
+        if quantity is None:
+            raise NotFound(f"There is no product with the number {product_number}. GET /product lists them all.")
+        return quantity
+
     async def list_once(callers: Sequence[None]) -> Sequence[bytes]:
         products = Products.model_validate({"products": await store.all()})
         return [products.model_dump_json(by_alias=True).encode()] * len(callers)
@@ -129,14 +138,6 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
         if updated is None:
             raise _unknown(product_id)
         return updated
-
-    @router.get("/product/{product_id}", response_model=int, responses=responses(NotFound))
-    async def stock_of_product(product_number: NumberInPath) -> int:
-        """How much of a product can still be sold."""
-        quantity = await store.stock(product_number) if "\x00" not in product_number else None
-        if quantity is None:
-            raise NotFound(f"There is no product with the number {product_number}. GET /product lists them all.")
-        return quantity
 
     @router.delete("/product/{product_id}", dependencies=staff, responses=responses(NotFound, Unauthorized, Forbidden))
     async def delete_product(product_id: ProductId) -> None:
