@@ -58,7 +58,7 @@ e2e: $(VENV)/ready ## run the tests of the whole on the cluster that `make up` m
 bench: $(VENV)/ready ## measure the services; the table is in tests/bench/results.md
 	$(BIN)/python -m tests.bench $(PARTS)
 
-bench-telemetry: $(VENV)/ready ## measure what tracing and logging cost, and what a dead or slow receiver does
+bench-telemetry: $(VENV)/ready ## measure what tracing and logging cost, what a dead or slow receiver does, and how long a log line takes to Elasticsearch
 	$(BIN)/python -m tests.bench.telemetry
 
 bench-cluster: $(VENV)/ready ## measure how long a store takes to be ready, by the operator and by Helm alone
