@@ -19,7 +19,20 @@ from webstore_embedded import demo
 @pytest.fixture(scope="module")
 def store(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with running_store(tmp_path_factory.mktemp("processes"), broker.address) as running:
+        _follow(running)
         yield running
+
+
+def _follow(store: Store) -> None:
+    """Returns once the view follows the commands: a consumer group takes seconds to form after a start, and the
+    scenario's client waits for one.
+    """
+    with httpx.Client(base_url=store.url, timeout=30, trust_env=False, headers={"Customer-ID": "first"}) as client:
+        product = {"productNumber": "first", "name": "tea", "price": 1, "stock": {"quantity": 1}}
+        client.post("/product", json=product).raise_for_status()
+        line = {"productNumber": "first", "quantity": 1}
+        client.post("/shopping-command/add-to-cart/1", json=line).raise_for_status()
+        eventually("the first cart is seen", lambda: bool(client.get("/shopping-query/carts").json()["carts"]), 60)
 
 
 def eventually(what: str, found: Callable[[], bool], seconds: float = 30) -> None:
