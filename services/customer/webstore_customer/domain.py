@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import formataddr
 from html import escape
 from typing import Any
 from uuid import UUID
@@ -42,8 +42,9 @@ def compose(mail: Mail, recipient: Recipient, sender: str) -> EmailMessage:
     """
     message = EmailMessage()
     message["Message-ID"] = f"<order-{mail.order_id}@{sender.rpartition('@')[2]}>"
-    message["From"] = formataddr(("WebStore", sender))
-    message["To"] = formataddr((recipient.name, recipient.address))
+    # Not `formataddr`: what it encodes may come out of the message with its commas and brackets bare.
+    message["From"] = Address("WebStore", *sender.rsplit("@", 1))
+    message["To"] = Address(recipient.name, *recipient.address.rsplit("@", 1))
     message["Subject"] = f"Your order {mail.order_id}"
     lines = [f"{line['quantity']} × {line['productNumber']}" for line in mail.lines]
     greeting, thanks = f"Hello {recipient.name},", "thank you for your order. It is placed, and has:"
