@@ -5,14 +5,15 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import httpx
 import jwt
-from fastapi import Depends, Header
+from fastapi import Depends, Header, params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator, SecretStr
 
 from webstore_chassis import context
 from webstore_chassis.problems import Forbidden, Unauthorized, Unavailable
@@ -33,7 +34,6 @@ _CUSTOMER_HEADER = Header(
     description="The customer who calls. Believed in header mode, and from the store's own services.",
     examples=["3f0c1b58-7a55-4c43-9f5b-7d6c1f1f2c11"],
 )
-CustomerId = Annotated[str, _CUSTOMER_HEADER]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +51,19 @@ class Principal:
 
 @dataclass(frozen=True)
 class Auth:
-    """The dependencies that routes declare.
+    """What routes declare. Where nothing is asked there is no dependency: solving an empty one takes 25 µs.
 
     Args:
         caller: anybody who may call at all.
-        customer: a customer, who acts on its own: its id.
-        staff: somebody who may edit products and see customers.
-        internal: another service of the store.
+        customer: marks a parameter as the id of the customer that calls: `Annotated[str, *auth.customer]`.
+        staff: dependencies of a route for those who may edit products and see customers.
+        internal: dependencies of a route for other services of the store.
     """
 
     caller: Callable[..., Awaitable[Principal]]
-    customer: Callable[..., Awaitable[str]]
-    staff: Callable[..., Awaitable[Principal]]
-    internal: Callable[..., Awaitable[None]]
+    customer: Sequence[Any]
+    staff: Sequence[params.Depends]
+    internal: Sequence[params.Depends]
 
 
 def auth(settings: Settings) -> Auth:
@@ -75,40 +75,37 @@ _bearer = HTTPBearer(auto_error=False, description="A JWT of the issuer")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def _is_internal(settings: Settings, credentials: HTTPAuthorizationCredentials | None) -> bool:
-    token = settings.internal_token
-    return (
-        token is not None
-        and credentials is not None
-        and hmac.compare_digest(credentials.credentials.encode(), token.get_secret_value().encode())
-    )
+def _internal(token: SecretStr | None) -> Sequence[params.Depends]:
+    if token is None:
+        return ()
+    expected = f"Bearer {token.get_secret_value()}".encode()
 
-
-def _internal(settings: Settings) -> Callable[..., Awaitable[None]]:
-    async def internal(credentials: Bearer) -> None:
-        if settings.internal_token is not None and not _is_internal(settings, credentials):
+    async def internal(authorization: Annotated[str, Header()] = "") -> None:
+        if not hmac.compare_digest(authorization.encode(), expected):
             raise Unauthorized("This path is for the store's own services.")
 
-    return internal
+    return (Depends(internal),)
 
 
 def _header(settings: Settings) -> Auth:
     async def anybody() -> Principal:
         return Principal(None, staff=True)
 
-    async def customer(customer_id: CustomerId) -> str:
+    def acting(customer_id: str) -> str:
         context.actor.set(customer_id)
         return customer_id
 
-    return Auth(anybody, customer, anybody, _internal(settings))
+    return Auth(anybody, (_CUSTOMER_HEADER, AfterValidator(acting)), (), _internal(settings.internal_token))
 
 
 def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
+    token = settings.internal_token.get_secret_value().encode() if settings.internal_token else None
+
     # Not `customer_id`: that is the name of a path's part, and the framework would take it from there.
     async def caller(credentials: Bearer, named_customer: Annotated[str | None, _CUSTOMER_HEADER] = None) -> Principal:
         if credentials is None:
             raise Unauthorized("Send a bearer token of the store's issuer in the Authorization header.")
-        if _is_internal(settings, credentials):
+        if token is not None and hmac.compare_digest(credentials.credentials.encode(), token):
             principal = Principal(named_customer, staff=True)
         else:
             principal = await issuer.verify(credentials.credentials)
@@ -128,7 +125,7 @@ def _oidc(settings: Settings, issuer: "Issuer") -> Auth:
             raise Forbidden(f"This needs the role {STAFF}.")
         return principal
 
-    return Auth(caller, customer, staff, _internal(settings))
+    return Auth(caller, (Depends(customer),), (Depends(staff),), _internal(settings.internal_token))
 
 
 class Issuer:
@@ -175,9 +172,7 @@ class Issuer:
         except (ValueError, TypeError, RecursionError):  # what a forged header makes of the library
             raise Unauthorized("The bearer token is not a JWT.") from None
         subject = str(claims.get("sub", ""))
-        return Principal(
-            subject if re.fullmatch(_CUSTOMER_ID, subject) else None, staff=STAFF in self._roles(claims)
-        )
+        return Principal(subject if re.fullmatch(_CUSTOMER_ID, subject) else None, staff=STAFF in self._roles(claims))
 
     async def _key(self, key_id: str) -> jwt.PyJWK:
         if key_id not in self._keys:

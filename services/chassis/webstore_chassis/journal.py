@@ -173,7 +173,6 @@ class Journal:
         async with self._database.autocommit.connect() as connection:
             return int((await connection.execute(_BACKLOG)).scalar_one())
 
-
     async def _read_streams(self, asked: Sequence[tuple[str, int]]) -> list[list[Event]]:
         parameters = {
             "streams": [stream for stream, _ in asked],

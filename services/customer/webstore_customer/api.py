@@ -74,7 +74,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
     router = APIRouter(tags=["customer"], responses=responses(Unauthorized, Forbidden))
     Caller = Annotated[Principal, Depends(auth.caller)]
 
-    @router.get("/customer", response_model=Customers, dependencies=[Depends(auth.staff)])
+    @router.get("/customer", response_model=Customers, dependencies=auth.staff)
     async def list_customers() -> dict[str, Sequence[Customer]]:
         """All customers, oldest first."""
         return {"customers": await store.all()}

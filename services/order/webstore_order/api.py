@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path
+from fastapi import APIRouter, Header, Path
 from pydantic import BaseModel, Field
 
 from webstore_chassis.auth import Auth
@@ -59,7 +59,7 @@ OrderId = Annotated[
 def routes(store: Store, placing: Placing, auth: Auth) -> list[APIRouter]:
     """The service's routes."""
     router = APIRouter(tags=["order"])
-    Customer = Annotated[str, Depends(auth.customer)]
+    Customer = Annotated[str, *auth.customer]
 
     @router.post("/order", status_code=201, response_model=OrderOutput, responses=responses(Conflict, Unauthorized))
     async def create_order(order: OrderInput, customer_id: Customer, idempotency_key: IdempotencyKey = None) -> Order:
@@ -88,7 +88,7 @@ def routes(store: Store, placing: Placing, auth: Auth) -> list[APIRouter]:
             raise unknown(order_id) from None
         return await placing.place(known, customer_id)
 
-    internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=[Depends(auth.internal)])
+    internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=auth.internal)
 
     @internal.post("/orders/{order_id}/withdraw")
     async def withdraw(order_id: UUID, attempt: Attempt) -> dict[str, bool]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from webstore_chassis.auth import Auth
@@ -83,16 +83,15 @@ NumberInPath = Annotated[
 def routes(store: Store, auth: Auth) -> list[APIRouter]:
     """The service's routes."""
     router = APIRouter(tags=["product"])
-    staff = [Depends(auth.staff)]
 
     # First, because routes are looked through in this order, and this one is asked for the most.
     @router.get("/product/{product_id}", response_model=int, responses=responses(NotFound))
-    async def stock_of_product(product_number: NumberInPath) -> int:
+    async def stock_of_product(product_number: NumberInPath) -> Response:
         """How much of a product can still be sold."""
         quantity = await store.stock(product_number) if "\x00" not in product_number else None
         if quantity is None:
             raise NotFound(f"There is no product with the number {product_number}. GET /product lists them all.")
-        return quantity
+        return Response(str(quantity), media_type="application/json")
 
     async def list_once(callers: Sequence[None]) -> Sequence[bytes]:
         products = Products.model_validate({"products": await store.all()})
@@ -109,7 +108,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
         "/product",
         status_code=201,
         response_model=ProductOutput,
-        dependencies=staff,
+        dependencies=auth.staff,
         responses=responses(Conflict, Unauthorized, Forbidden),
     )
     async def create_product(product: ProductInput) -> Product:
@@ -124,7 +123,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
         "/product/{product_id}",
         status_code=201,
         response_model=ProductOutput,
-        dependencies=staff,
+        dependencies=auth.staff,
         responses=responses(NotFound, Conflict, Unauthorized, Forbidden),
     )
     async def update_product(product_id: ProductId, product: ProductInput) -> Product:
@@ -139,7 +138,9 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
             raise _unknown(product_id)
         return updated
 
-    @router.delete("/product/{product_id}", dependencies=staff, responses=responses(NotFound, Unauthorized, Forbidden))
+    @router.delete(
+        "/product/{product_id}", dependencies=auth.staff, responses=responses(NotFound, Unauthorized, Forbidden)
+    )
     async def delete_product(product_id: ProductId) -> None:
         """Takes a product out of the store. Orders that have it keep their lines; carts that have it cannot be
         placed.
@@ -147,7 +148,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
         if not await store.delete(_known(product_id)):
             raise _unknown(product_id)
 
-    internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=[Depends(auth.internal)])
+    internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=auth.internal)
 
     @internal.put("/reservations/{order_id}")
     async def reserve(order_id: UUID, reservation: Reservation) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from webstore_chassis.auth import Auth
@@ -57,7 +57,7 @@ ProductPath = Annotated[str, Path(max_length=100, examples=["001"])]
 def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> list[APIRouter]:
     """The service's routes."""
     router = APIRouter(prefix="/shopping-command", tags=["shopping-command"])
-    Customer = Annotated[str, Depends(auth.customer)]
+    Customer = Annotated[str, *auth.customer]
     refusals = responses(NotFound, Conflict, Unauthorized)
 
     @router.post("/add-to-cart/{cart_number}", responses=refusals)
@@ -92,7 +92,7 @@ def routes(store: Store, journal: Journal, product: Downstream, auth: Auth) -> l
         """What happened to the cart after a version, in order: what a read model that has fallen behind needs."""
         return {"events": await journal.stream(CartKey(customer_id, cart_number).stream, after)}
 
-    router_of_services = APIRouter(prefix="/internal", include_in_schema=False, dependencies=[Depends(auth.internal)])
+    router_of_services = APIRouter(prefix="/internal", include_in_schema=False, dependencies=auth.internal)
 
     @router_of_services.get("/journal", response_model=JournalPage)
     async def read_journal(after: str = "0-0", limit: Annotated[int, Query(ge=1, le=10_000)] = 5000) -> dict[str, Any]:

@@ -4,10 +4,9 @@ The read model's tables are in the schema `read_model`, and a rebuilt one is mad
 place by renaming.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
-from uuid import UUID
+from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,15 +37,6 @@ CREATE TABLE {schema}.cart_entry (
     PRIMARY KEY (stream, version)
 );
 """
-
-
-class Cart(TypedDict):
-    """A cart, as the API shows it."""
-
-    id: UUID
-    cart_number: str
-    customer_id: str
-    cart_lines: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +81,12 @@ coalesce((SELECT jsonb_agg(jsonb_build_object('productNumber', product_number, '
                 FROM read_model.cart_entry WHERE cart_entry.stream = cart.stream
                 GROUP BY product_number) AS line), '[]')
 """
+# The answer itself: to parse, check and write it again in Python took an eighth of the request's time.
 _CARTS = text(f"""
-SELECT id, cart_number, customer_id, {_LINES} AS cart_lines
-FROM read_model.cart WHERE customer_id = ANY(:customer_ids) ORDER BY cart_number
+SELECT customer_id, CAST(json_build_object('carts', json_agg(json_build_object(
+    'id', id, 'cartNumber', cart_number, 'customerId', customer_id, 'cartLines', {_LINES}
+) ORDER BY cart_number)) AS text) AS carts
+FROM read_model.cart WHERE customer_id = ANY(:customer_ids) GROUP BY customer_id
 """)
 _VERSIONS = text("SELECT stream, version FROM read_model.cart WHERE stream = ANY(:streams)")
 # In one order for everybody, so that two never wait for each other. What a statement after it sees of a cart and its
@@ -219,8 +212,8 @@ class Store:
         self._begin = Coalescer(self._begin_all)
         self._finish = Coalescer(self._finish_all)
 
-    async def carts(self, customer_id: str) -> Sequence[Cart]:
-        """A customer's carts, by number."""
+    async def carts(self, customer_id: str) -> str:
+        """A customer's carts, by number, as the JSON that the API shows."""
         return await self._carts_of(customer_id)
 
     async def version(self, stream: str) -> int:
@@ -295,12 +288,11 @@ class Store:
         self._journal.notify()
         return [None] * len(finished)
 
-    async def _carts_of_customers(self, customer_ids: Sequence[str]) -> Sequence[Sequence[Cart]]:
-        carts: Mapping[str, list[Cart]] = {customer_id: [] for customer_id in customer_ids}
+    async def _carts_of_customers(self, customer_ids: Sequence[str]) -> Sequence[str]:
         async with self._database.autocommit.connect() as connection:
-            for row in (await connection.execute(_CARTS, {"customer_ids": list(carts)})).mappings():
-                carts[row["customer_id"]].append(Cart(**row))  # type: ignore[typeddict-item]
-        return [carts[customer_id] for customer_id in customer_ids]
+            found = await connection.execute(_CARTS, {"customer_ids": list(set(customer_ids))})
+            carts: dict[str, str] = {row.customer_id: row.carts for row in found}
+        return [carts.get(customer_id, '{"carts": []}') for customer_id in customer_ids]
 
 
 def _checkout(row: Any) -> Checkout:
