@@ -68,6 +68,12 @@ class Downstream:
         self._deadline = settings.http_deadline_seconds
         self._reset = settings.breaker_reset_seconds
         self._base_url = base_url.rstrip("/")
+        url = httpx.URL(base_url)
+        self._place: Mapping[str, str | int] = {
+            "server.address": url.host,
+            "server.port": url.port or (443 if url.scheme == "https" else 80),
+            "service.peer.name": name,
+        }
         self._headers = {"User-Agent": f"webstore-{service}"}
         if settings.internal_token:
             self._headers["Authorization"] = f"Bearer {settings.internal_token.get_secret_value()}"
@@ -156,14 +162,7 @@ class Downstream:
     async def _send(self, method: str, path: str, json: Any, headers: Mapping[str, str]) -> httpx.Response:
         if not telemetry.enabled():
             return await self._carry(method, path, json, headers)
-        url = httpx.URL(self._base_url)
-        attributes: dict[str, str | int] = {
-            "http.request.method": method,
-            "url.full": f"{url}{path}",
-            "server.address": url.host,
-            "server.port": url.port or (443 if url.scheme == "https" else 80),
-            "service.peer.name": self.name,
-        }
+        attributes = {**self._place, "http.request.method": method, "url.full": self._base_url + path}
         with telemetry.span(method, SpanKind.CLIENT, attributes) as span:
             answer = await self._carry(method, path, json, {**headers, **telemetry.inject()})
             span.set_attribute("http.response.status_code", answer.status_code)

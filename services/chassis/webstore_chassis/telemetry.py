@@ -14,8 +14,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, lru_cache
-from importlib.metadata import version
+from types import TracebackType
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -32,6 +33,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 _SHUTDOWN_SECONDS = 3.0
 _propagator = TraceContextTextMapPropagator()
 _no_tracer = trace.NoOpTracer()
+_others: ContextVar[Sequence[Link]] = ContextVar("others", default=())
 # What takes the spans of all services in this process; None: tracing is off.
 _processor: Any = None
 
@@ -66,13 +68,9 @@ def enabled() -> bool:
 
 @cache
 def _tracer_of(service: str) -> Tracer:
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from webstore_chassis.spans import provider
 
-    resource = Resource.create({"service.name": service, "service.version": version("webstore-chassis")})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(_processor)
-    return provider.get_tracer("webstore")
+    return provider(service, _processor).get_tracer("webstore")
 
 
 def start(
@@ -80,24 +78,54 @@ def start(
 ) -> Span:
     """A span of the service at hand; who starts it ends it.
 
+    A trace is kept whole or not at all, whatever the sampler: below a span that is not kept there are no others, which
+    would only cost.
+
     Args:
         parent: headers or metadata with the trace context that it continues; None: the span at hand.
     """
+    around = None if parent is None else _extracted(parent)
+    above = trace.get_current_span(around)
+    if above is not trace.INVALID_SPAN and not _is_kept(above):
+        return trace.NonRecordingSpan(above.get_span_context())
     tracer = _tracer_of(context.service.get()) if _processor else _no_tracer
-    around = None if parent is None else _propagator.extract(parent, otel_context.Context())
-    return tracer.start_span(name, around, kind, attributes)
+    return tracer.start_span(name, around, kind, attributes, _others.get())
 
 
-@contextmanager
-def span(
-    name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue], parent: Mapping[str, str] | None = None
-) -> Iterator[Span]:
+def _extracted(carrier: Mapping[str, str]) -> otel_context.Context:
+    nothing = otel_context.Context()
+    return _propagator.extract(carrier, nothing) if "traceparent" in carrier else nothing
+
+
+class span:
     """A span around a block of code, which is at hand in it; see `start`."""
-    if not _processor:
-        yield trace.INVALID_SPAN
-        return
-    with ended([started := start(name, kind, attributes, parent)]), at_hand(started):
-        yield started
+
+    # A class, as a generator's context manager takes three times as long, and this is around every request.
+    __slots__ = ("_asked", "_span", "_token")
+
+    def __init__(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue],
+        parent: Mapping[str, str] | None = None,
+    ) -> None:
+        self._asked = (name, kind, attributes, parent)
+
+    def __enter__(self) -> Span:
+        if not _processor:
+            return trace.INVALID_SPAN
+        self._span = start(*self._asked)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(self, __: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if not _processor:
+            return
+        otel_context.detach(self._token)
+        if error is not None:
+            fail(self._span, type(error).__name__)
+        self._span.end()
 
 
 @contextmanager
@@ -130,7 +158,7 @@ def continued(carrier: Mapping[str, str]) -> Iterator[None]:
     if not _processor:
         yield
         return
-    token = otel_context.attach(_propagator.extract(carrier, otel_context.Context()))
+    token = otel_context.attach(_extracted(carrier))
     try:
         yield
     finally:
@@ -160,7 +188,7 @@ def resumed(name: str, earlier: Mapping[str, str]) -> Iterator[None]:
     there is the link only.
     """
     here = trace.get_current_span()
-    there = trace.get_current_span(_propagator.extract(earlier, otel_context.Context())).get_span_context()
+    there = trace.get_current_span(_extracted(earlier)).get_span_context()
     if not _processor or not there.is_valid or there.trace_id == here.get_span_context().trace_id:
         yield
         return
@@ -203,17 +231,19 @@ def _is_kept(of: Span) -> bool:
 
 @contextmanager
 def together(callers: Sequence[Span]) -> Iterator[None]:
-    """Work done at once for several callers: a part of the first kept trace among theirs, with links to the others."""
+    """Work done at once for several callers: a part of the first kept trace among theirs, its spans linked with the
+    others.
+    """
+    if not _processor:
+        yield
+        return
     kept = [caller for caller in callers if _is_kept(caller)]
-    if len(kept) < 2:
+    token = _others.set([Link(other.get_span_context()) for other in kept[1:]])
+    try:
         with at_hand((kept or callers or [trace.INVALID_SPAN])[0]):
             yield
-        return
-    with at_hand(kept[0]):
-        tracer = _tracer_of(context.service.get())
-        joint = tracer.start_span("together", links=[Link(other.get_span_context()) for other in kept[1:]])
-        with ended([joint]), at_hand(joint):
-            yield
+    finally:
+        _others.reset(token)
 
 
 def trace_statements(engine: AsyncEngine) -> None:
