@@ -10,11 +10,12 @@ import queue
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from typing import Any, cast
 
 from opentelemetry import trace
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 from webstore_chassis import context
 from webstore_chassis.masking import masked
@@ -28,6 +29,8 @@ _STOP_SECONDS = 2.0
 _GATHER_SECONDS = 0.05
 # What is ours alone needs no look for personal data.
 _OURS = frozenset({"timestamp", "level", "service", "logger", "trace_id", "span_id"})
+# Made once: `json.dumps` would make one for each line.
+_encode = JsonEncoder().encode
 _listener: QueueListener | None = None
 
 
@@ -106,12 +109,26 @@ class _File(_Target, RotatingFileHandler):
 
     name_in_figures = "file"
 
+    def _open(self) -> Any:
+        stream = super()._open()
+        self._size = stream.tell()
+        return stream
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        self._size += len(line) + 1
+        return line
+
     def shouldRollover(self, record: logging.LogRecord) -> int:
-        # The base formats the line just to measure it; a line more than the bound does no harm.
-        return int(self.stream is not None and self.stream.tell() >= self.maxBytes)
+        # The base formats the line just to measure it, and asks the file for its size, which writes out each line. A
+        # line more than the bound, or a character that is two bytes, does no harm.
+        return int(self._size >= self.maxBytes)
 
 
 class _Lines(JsonFormatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
     def format(self, record: logging.LogRecord) -> str:
         line: str | None = getattr(record, "_line", None)
         if line is None:
@@ -139,7 +156,7 @@ def configure(settings: Settings, *, stream: Any = None) -> None:
         "{asctime}{levelname}{service}{name}{message}{request_id}{trace_id}{span_id}",
         style="{",
         rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
+        json_serializer=lambda fields, **_: _encode(fields),
     )
     console = _Stdout(stream or sys.stdout)
     text = _Text("{asctime} {levelname:7} {service}: {message}", style="{", datefmt="%H:%M:%S")
