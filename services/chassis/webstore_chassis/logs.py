@@ -168,6 +168,7 @@ def configure(settings: Settings, *, stream: Any = None) -> None:
         targets.append(file)
     # Nobody reads these of a record, and each costs a look (https://docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     records: queue.Queue[logging.LogRecord] = queue.Queue(_QUEUED_LINES)
     _listener = _Listener(records, *targets)
     _listener.start()
