@@ -154,6 +154,9 @@ async def listen(
     # All that is there now stays: looking through it for garbage again and again would hold up requests for 100 ms.
     gc.collect()
     gc.freeze()
+    # What a request waits for the threads that write log lines and send spans: with the default of 5 ms its p99 was 74
+    # instead of 49 ms where everything is traced.
+    sys.setswitchinterval(0.001)
     await server.serve(sockets=[listener])
 
 
