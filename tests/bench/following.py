@@ -1,6 +1,6 @@
 """From the answered command to the read model: how long the view of a cart stays behind.
 
-A command every so often, each to a new cart; a session of its own looks into the read model again and again. What is
+Commands at a steady rate, each to a new cart; a session of its own looks into the read model again and again. What is
 measured is at most one such look (a millisecond or two) too long.
 """
 
@@ -8,86 +8,84 @@ import statistics
 import tempfile
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 
+from tests.bench import load
 from tests.broker import running_broker
 from tests.processes import running_embedded, running_store
 
-_RATE = 300  # commands a second
+_RATES = (75, 150, 300)  # commands a second
 _SHOPPERS = 8
+_WARM_SECONDS = 3.0
+_LONGEST_SECONDS = 30.0
 _LOOK = "SELECT stream FROM read_model.cart WHERE stream = ANY(%s) AND version > 0"
 
 
-def run(seconds: float, *, kafka: bool) -> dict[str, Any]:
-    """Milliseconds, p50 and p99."""
+def run(seconds: float, *, kafka: bool) -> list[dict[str, Any]]:
+    """For each rate asked for: the rate that was had, and milliseconds, p50 and p99."""
     with tempfile.TemporaryDirectory() as folder:
         if not kafka:
             with running_embedded() as embedded:
-                return _follow(embedded.url, embedded.database("shopping_query"), seconds)
+                return _at_every_rate(embedded.url, embedded.url, embedded.database("shopping_query"), seconds)
         with running_broker() as broker, running_store(Path(folder), broker.address, LOG_LEVEL="WARNING") as store:
-            commands = {"product": store.services["product"].url, "command": store.services["shopping-command"].url}
-            return _follow(commands["command"], store.postgres.database("shopping-query"), seconds, commands["product"])
+            product, command = store.services["product"].url, store.services["shopping-command"].url
+            return _at_every_rate(product, command, store.postgres.database("shopping-query"), seconds)
 
 
-def _follow(url: str, database: str, seconds: float, product_url: str | None = None) -> dict[str, Any]:
+def _at_every_rate(product_url: str, command_url: str, database: str, seconds: float) -> list[dict[str, Any]]:
     product = {"productNumber": "001", "name": "x", "price": 1, "stock": {"quantity": 1_000_000}}
-    httpx.post(f"{product_url or url}/product", json=product, timeout=30, trust_env=False).raise_for_status()
-    answered: dict[str, float] = {}
-    delays: list[float] = []
+    httpx.post(f"{product_url}/product", json=product, timeout=30, trust_env=False).raise_for_status()
+    port = httpx.URL(command_url).port
+    assert port
+    load.apply(_commands(port, "warm", _RATES[-1], _WARM_SECONDS))
+    return [_follow(port, database, rate, seconds) for rate in _RATES]
+
+
+def _commands(port: int, prefix: str, rate: int, seconds: float) -> load.Load:
+    return load.Load(
+        port,
+        "POST",
+        "/shopping-command/add-to-cart/@i",
+        {"Customer-ID": f"{prefix}@c"},
+        '{"productNumber": "001", "quantity": 1}',
+        connections=_SHOPPERS,
+        seconds=seconds,
+        every=_SHOPPERS / rate,
+    )
+
+
+def _follow(port: int, database: str, rate: int, seconds: float) -> dict[str, Any]:
+    seen: list[list[float]] = [[] for _ in range(_SHOPPERS)]
     over = threading.Event()
-    looking = threading.Thread(target=_look, args=(database, answered, delays, over))
+    looking = threading.Thread(target=_look, args=(database, f"r{rate}-", seen, over))
     looking.start()
-    _send(url, 3, {}, "warm")
-    started = time.perf_counter()
-    sent = _send(url, seconds, answered, "cart")
-    rate = sent / (time.perf_counter() - started)
-    ends = time.monotonic() + 30
-    while answered and time.monotonic() < ends:
+    measured = load.apply(_commands(port, f"r{rate}-", rate, seconds))
+    ends = time.monotonic() + _LONGEST_SECONDS
+    while [len(each) for each in seen] != [len(each) for each in measured.answered] and time.monotonic() < ends:
         time.sleep(0.05)
     over.set()
     looking.join()
-    if answered:
-        raise RuntimeError(f"{len(answered)} of {sent} commands never reached the read model")
-    milliseconds = sorted(delay * 1000 for delay in delays)
+    if missing := measured.requests - sum(map(len, seen)):
+        raise RuntimeError(f"{missing} of {measured.requests} commands never reached the read model")
+    pairs = zip(chain(*seen), chain(*measured.answered), strict=True)
+    milliseconds = sorted((at - answered) * 1000 for at, answered in pairs)
     p99 = milliseconds[len(milliseconds) * 99 // 100]
-    return {"p50": statistics.median(milliseconds), "p99": p99, "rate": rate, "commands": sent}
+    return {"asked": rate, "rate": measured.rate, "p50": statistics.median(milliseconds), "p99": p99}
 
 
-def _send(url: str, seconds: float, answered: dict[str, float], prefix: str) -> int:
-    """Commands at a steady rate, from several customers at once."""
-    counts = [0] * _SHOPPERS
-
-    def shop(shopper: int) -> None:
-        customer = f"{prefix}{shopper}"
-        line = {"productNumber": "001", "quantity": 1}
-        with httpx.Client(base_url=url, headers={"Customer-ID": customer}, timeout=30, trust_env=False) as client:
-            began = time.perf_counter()
-            while (due := began + counts[shopper] * _SHOPPERS / _RATE) < began + seconds:
-                time.sleep(max(0.0, due - time.perf_counter()))
-                cart = f"{counts[shopper]}"
-                client.post(f"/shopping-command/add-to-cart/{cart}", json=line).raise_for_status()
-                answered[f"cart/{customer}/{cart}"] = time.perf_counter()
-                counts[shopper] += 1
-
-    threads = [threading.Thread(target=shop, args=(shopper,)) for shopper in range(_SHOPPERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts)
-
-
-def _look(database: str, answered: dict[str, float], delays: list[float], over: threading.Event) -> None:
+def _look(database: str, prefix: str, seen: list[list[float]], over: threading.Event) -> None:
+    """Notes when each shopper's next cart is there; negative delays are possible, as an answer takes time too."""
     with psycopg.connect(database, autocommit=True) as connection:
         while not over.is_set():
-            waiting = list(answered)
             began = time.perf_counter()
-            found = connection.execute(_LOOK, (waiting,)).fetchall() if waiting else []
+            awaited = {f"cart/{prefix}{shopper}/{len(carts)}": carts for shopper, carts in enumerate(seen)}
+            found = connection.execute(_LOOK, (list(awaited),)).fetchall()
             now = time.perf_counter()
             for (stream,) in found:
-                delays.append(now - answered.pop(stream))
+                awaited[stream].append(now)
             time.sleep(max(0.0, 0.001 - (now - began)))

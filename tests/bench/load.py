@@ -26,6 +26,7 @@ class Load:
         seconds: how long to ask.
         count: how often each connection asks at the most.
         first: where `@i` begins.
+        every: a connection's pause between the beginnings of its requests, in seconds; 0: as fast as answers come.
         expect: the status that every answer must have.
     """
 
@@ -38,6 +39,7 @@ class Load:
     seconds: float = 3.0
     count: int = 1_000_000_000
     first: int = 0
+    every: float = 0.0
     expect: int = 200
 
 
@@ -50,6 +52,7 @@ class Measured:
         p50, p99: milliseconds from a request to its answer.
         asked: how far `@i` came, on the connection that came farthest.
         wrong: answers with another status than was expected.
+        answered: when (CLOCK_MONOTONIC, seconds), for each connection its requests in turn.
     """
 
     requests: int
@@ -59,6 +62,7 @@ class Measured:
     cpu_seconds: float
     asked: int
     wrong: int
+    answered: list[list[float]]
 
     @property
     def rate(self) -> float:
@@ -88,10 +92,11 @@ def apply(load: Load) -> Measured:
 class _Connection(asyncio.Protocol):
     def __init__(self, load: Load, number: int, ends: float) -> None:
         self.latencies: list[float] = []
+        self.answered: list[float] = []
         self.wrong = 0
         self.index = load.first
         self.done = asyncio.get_running_loop().create_future()
-        self._load, self._ends = load, ends
+        self._load, self._ends, self._number = load, ends, number
         self._parser = httptools.HttpResponseParser(self)
         head = [f"{load.method} {load.path} HTTP/1.1", "Host: bench", *(f"{k}: {v}" for k, v in load.headers.items())]
         if load.body:
@@ -101,7 +106,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self._send()
+        self._began = time.perf_counter()
+        asyncio.get_running_loop().call_later(self._load.every * self._number / self._load.connections, self._send)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -113,10 +119,16 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         now = time.perf_counter()
         self.latencies.append(now - self._sent)
+        self.answered.append(now)
         self.wrong += self._parser.get_status_code() != self._load.expect
         self.index += 1
         if now < self._ends and self.index - self._load.first < self._load.count:
-            self._send()
+            if self._load.every:
+                offset = self._number / self._load.connections + self.index - self._load.first
+                due = self._began + offset * self._load.every
+                asyncio.get_running_loop().call_later(max(0.0, due - now), self._send)
+            else:
+                self._send()
         else:
             self.done.set_result(None)
             self._transport.close()
@@ -146,6 +158,7 @@ async def _run(load: Load) -> Measured:
         cpu_seconds=time.process_time(),
         asked=max(connection.index for connection in connections),
         wrong=sum(connection.wrong for connection in connections),
+        answered=[connection.answered for connection in connections],
     )
 
 
