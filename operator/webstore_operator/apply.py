@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from webstore_operator.cluster import ApiError, Cluster
 from webstore_operator.desired import CREDENTIALS, MANAGER, Object, Plan, Ref
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 STORES = KINDS["ConfigMap"]._replace(api_version="webstore.dev/v1", plural=PLURAL, whole=True)
 # Keeps the number of pods while it passes from the operator to an autoscaler.
 HANDOVER = f"{MANAGER}-handover"
+RIGHT_MISSING = "RightMissing"
 
 
 class Refused(Exception):
@@ -37,23 +39,35 @@ class Gone(Exception):
     """The WebStore, or its namespace, is not there any more, or another by its name is."""
 
 
+class Known(NamedTuple):
+    """What was applied: digest of what was wanted, uid and fingerprint of what it became, and in which round."""
+
+    digest: bytes
+    uid: str
+    fingerprint: int
+    round: int
+
+
 class Applier:
     """Applies what differs from what is wanted, and nothing else.
 
     An object needs no request while the digest of what is wanted and the fingerprint of what is there are those of
-    its last apply.
+    its last apply. One of a kind that is not watched is applied in each round, as nobody tells what became of it.
     """
 
     def __init__(self, cluster: Cluster, owned: Owned) -> None:
         self._cluster, self._owned = cluster, owned
-        self._applied: dict[str, dict[Ref, tuple[bytes, str, int]]] = {}
+        self._applied: dict[str, dict[Ref, Known]] = {}
 
     def forget(self, uid: str) -> None:
         """Drops what is known of a store that is gone."""
         self._applied.pop(uid, None)
 
-    async def apply(self, store: Store, plan: Plan, refs: Iterable[Ref]) -> list[Ref]:
+    async def apply(self, store: Store, plan: Plan, refs: Iterable[Ref], *, proven: bool = False) -> list[Ref]:
         """Applies those of the plan's objects that differ; returns those that somebody else had changed or deleted.
+
+        Args:
+            proven: the plan was ready before, so its workloads are repaired even if another object is refused.
 
         Raises:
             Refused, NotYet, Gone: they say why not.
@@ -64,13 +78,18 @@ class Applier:
             return []
         await self.check_there(store)
         bodies = plan.objects(due)
+        failures: list[Exception] = []
         # A workload comes after what it reads.
         for pods in (False, True):
-            await _all(
+            failures += await _all(
                 self._apply(store, plan, ref, body, due[ref])
                 for ref, body in bodies.items()
                 if plan.wanted[ref].owner_of_pods is pods
             )
+            if failures and not proven:
+                break
+        if failures:
+            raise failures[0]
         return [ref for ref, why in due.items() if why == "drift"]
 
     async def prune(self, store: Store, keep: Mapping[Ref, Any] | set[Ref], kinds: set[str] | None = None) -> list[Ref]:
@@ -84,7 +103,8 @@ class Applier:
         }
         if doomed:
             await self.check_there(store)
-            await _all(self._delete(store, ref, entry) for ref, entry in doomed.items())
+            for failure in await _all(self._delete(store, ref, entry) for ref, entry in doomed.items()):
+                raise failure
         return list(doomed)
 
     async def check_there(self, store: Store) -> None:
@@ -100,24 +120,25 @@ class Applier:
             raise Gone(f"the {KIND} {store.owner.name} is gone")
 
     def _why(self, store: Store, plan: Plan, ref: Ref) -> str | None:
-        entry = self._owned.of(store.key).get(ref)
+        entry, known = self._owned.of(store.key).get(ref), self._applied.get(store.owner.uid, {}).get(ref)
+        if known and known.round != self._owned.rounds[ref.kind]:
+            return "unseen"
         if entry is not None:
             if entry.owner not in ("", store.owner.uid):
                 raise NotYet(f"The {ref.kind} {ref.name} of a store of the same name is still being removed.")
             if entry.terminating:
                 raise NotYet(f"The {ref.kind} {ref.name} is being deleted; it is made anew when it is gone.")
-        known = self._applied.get(store.owner.uid, {}).get(ref)
         if known is None:
             return "new" if entry is None else "check"
-        digest, uid, fingerprint = known
-        if digest != plan.wanted[ref].digest:
+        if known.digest != plan.wanted[ref].digest:
             return "changed"
-        if entry is None or (entry.uid, entry.fingerprint) != (uid, fingerprint):
+        if entry is None or (entry.uid, entry.fingerprint) != (known.uid, known.fingerprint):
             return "drift"
         return None
 
     async def _apply(self, store: Store, plan: Plan, ref: Ref, body: Object, why: str) -> None:
         kind, before = KINDS[ref.kind], self._owned.of(store.key).get(ref)
+        applied, now = self._applied.setdefault(store.owner.uid, {}), self._owned.rounds[ref.kind]
         try:
             if ref.kind == "Deployment" and before and _leaves_replicas(before, body):
                 await self._cluster.apply(kind, _handover(body, before), manager=HANDOVER, force=True)
@@ -125,19 +146,24 @@ class Applier:
             # told.
             answer = await self._cluster.apply(kind, body, manager=MANAGER, force=before is not None)
         except ApiError as error:
+            if why == "unseen" and error.status == 403 and applied[ref].digest == plan.wanted[ref].digest:
+                applied[ref] = applied[ref]._replace(round=now)  # nobody says that it is not as it should be
+                return
             raise meaning(error, store, ref) from error
         APPLIED.labels(ref.kind, why).inc()
-        if why != "check":
+        if why not in ("check", "unseen"):
             logger.info("Applied %s %s/%s (%s)", ref.kind, store.owner.namespace, ref.name, why)
         # The digest is noted with the fingerprint of this very answer: a change that came after it differs from it.
         entry = self._owned.put(store.key, ref, answer)
-        self._applied.setdefault(store.owner.uid, {})[ref] = (plan.wanted[ref].digest, entry.uid, entry.fingerprint)
+        applied[ref] = Known(plan.wanted[ref].digest, entry.uid, entry.fingerprint, now)
 
     async def _delete(self, store: Store, ref: Ref, entry: Entry) -> None:
         await self._cluster.delete(KINDS[ref.kind], store.owner.namespace, ref.name, entry.uid)
         PRUNED.labels(ref.kind).inc()
         logger.info("Deleted %s %s/%s, which is no longer wanted", ref.kind, store.owner.namespace, ref.name)
         self._applied.get(store.owner.uid, {}).pop(ref, None)
+        if ref.kind in self._owned.unwatched:
+            self._owned.drop(store.key, ref, entry.version)
 
 
 def _leaves_replicas(before: Entry, body: Object) -> bool:
@@ -179,15 +205,17 @@ def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
     if error.status == 404:
         return Gone(f"the namespace {store.owner.namespace} is gone")
     if error.status in (400, 403, 422):
-        return Refused(Problem("Refused", f"The API server refuses the {ref.kind} {ref.name}: {error}"))
+        reason, message = "Refused", f"The API server refuses the {ref.kind} {ref.name}: {error}"
+        if re.search(r'User ".*" cannot \w+ resource', str(error)):
+            reason = RIGHT_MISSING
+            message = f"The operator lacks a right: upgrade the chart webstore-operator, which gives it. {message}"
+        return Refused(Problem(reason, message))
     return error
 
 
-async def _all(tasks: Iterable[Awaitable[None]]) -> None:
-    """Waits for all of them, whatever becomes of some, and then raises the first failure."""
-    for failure in await asyncio.gather(*map(_outcome, tasks)):
-        if failure:
-            raise failure
+async def _all(tasks: Iterable[Awaitable[None]]) -> list[Exception]:
+    """Waits for all of them, whatever becomes of some, and returns the failures."""
+    return [failure for failure in await asyncio.gather(*map(_outcome, tasks)) if failure]
 
 
 async def _outcome(task: Awaitable[None]) -> Exception | None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -108,13 +108,21 @@ class Cluster:
         raise AssertionError("unreachable")
 
     async def watch(
-        self, path: str, query: dict[str, str], *, accept: str, seconds: int, quiet: float
+        self,
+        path: str,
+        query: dict[str, str],
+        *,
+        accept: str,
+        seconds: int,
+        quiet: float,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Object]:
         """The events of a watch until the server ends it.
 
         Args:
             seconds: when the server is asked to end it.
             quiet: seconds without a line after which the connection counts as lost; bookmarks come each minute.
+            opened: called when the server has taken the watch; its first event may be long in coming.
 
         Raises:
             ApiError: it cannot go on; status 410 means: list again.
@@ -124,6 +132,7 @@ class Cluster:
         response = None
         try:
             response = await self._send("GET", path, query, accept=accept, limits=timeout)
+            opened()
             async for line in response.response.content:
                 event: Object = json.loads(line)
                 if event["type"] == "ERROR":

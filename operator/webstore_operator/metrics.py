@@ -13,6 +13,7 @@ PRUNED = Counter("webstore_operator_pruned_total", "Objects that were deleted be
 RENDERS = Counter("webstore_operator_renders_total", "Runs of helm template")
 ROLLBACKS = Counter("webstore_operator_rollbacks_total", "Changes that were given up")
 WATCH_RESTARTS = Counter("webstore_operator_watch_restarts_total", "Lists after a watch that could not go on", ["kind"])
+UNWATCHED = Gauge("webstore_operator_unwatched", "1 for a kind that the operator may not watch", ["kind"])
 API_ERRORS = Counter(
     "webstore_operator_api_errors_total", "Answers of the API server that were tried again", ["status"]
 )

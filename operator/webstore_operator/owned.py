@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from webstore_operator.cluster import METADATA_LIST, METADATA_ONLY, ApiError, Cl
 from webstore_operator.desired import INSTANCE, MANAGED_BY, MANAGER, Ref
 from webstore_operator.health import Workload, workload
 from webstore_operator.kinds import KINDS
-from webstore_operator.metrics import OBJECTS, WATCH_RESTARTS
+from webstore_operator.metrics import OBJECTS, UNWATCHED, WATCH_RESTARTS
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,9 @@ PAGE = 500
 # The server is asked to end each watch after five minutes, and a connection without a line (bookmarks come each
 # minute) counts as lost: a watch that went silent without an error would otherwise never be noticed.
 WATCH_SECONDS, QUIET_SECONDS = 300, 90.0
+# What the server refuses or does not have is asked for again at this interval: somebody may give the right, or install
+# the kind.
+REFUSED_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,15 @@ def entry(kind: str, body: Mapping[str, Any]) -> Entry:
 class Owned:
     """All objects of all stores.
 
+    A kind that the operator may not list or watch holds up no other: its objects are known as the answers to their
+    applies had them, and are to be applied again in each round, which is each time that it was refused.
+
     Args:
         wake: told the store whose object changed.
+
+    Attributes:
+        unwatched: kinds that the operator may not list or watch.
+        rounds: how often each kind was refused.
     """
 
     def __init__(self, cluster: Cluster, wake: Callable[[Key], None]) -> None:
@@ -95,13 +105,15 @@ class Owned:
         self._stores: dict[Key, dict[Ref, Entry]] = defaultdict(dict)
         self._pending = set(KINDS)
         self._synced = asyncio.Event()
+        self.unwatched: set[str] = set()
+        self.rounds: Counter[str] = Counter()
 
     def of(self, key: Key) -> Mapping[Ref, Entry]:
         """The objects of a store."""
         return MappingProxyType(self._stores.get(key, {}))
 
     async def synced(self) -> None:
-        """Waits until every kind was listed once."""
+        """Waits until every kind was listed once, or refused."""
         await self._synced.wait()
 
     def put(self, key: Key, ref: Ref, body: Mapping[str, Any]) -> Entry:
@@ -123,6 +135,12 @@ class Owned:
                 del self._stores[key]
             self._wake(key)
 
+    def forget(self, key: Key) -> None:
+        """Drops what no watch will tell the end of: the objects of a store that is gone."""
+        for ref, known in list(self.of(key).items()):
+            if ref.kind in self.unwatched:
+                self.drop(key, ref, known.version)
+
     async def follow(self) -> None:
         """Follows all kinds until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -139,10 +157,11 @@ class Owned:
                 while True:
                     version = await self._watch(kind, version)
             except ApiError as error:
-                # Where the kind is not there, and the role of the operator does not name it, the answer is 403.
-                if error.status in (403, 404) and KINDS[kind].optional:
+                if error.status == 403 or (error.status == 404 and KINDS[kind].optional):
                     self._done(kind)
-                    await asyncio.sleep(60)  # somebody may install the kind later
+                    if error.status == 403:
+                        self._refused(kind, error)
+                    await asyncio.sleep(REFUSED_SECONDS)
                     continue
                 WATCH_RESTARTS.labels(kind).inc()
                 if error.status != 410:
@@ -154,6 +173,28 @@ class Owned:
         self._pending.discard(kind)
         if not self._pending:
             self._synced.set()
+
+    def _refused(self, kind: str, error: ApiError) -> None:
+        self.rounds[kind] += 1
+        if kind not in self.unwatched:
+            self.unwatched.add(kind)
+            UNWATCHED.labels(kind).set(1)
+            logger.warning(
+                "%s is not watched, as the operator lacks a right: upgrade the chart webstore-operator, which gives "
+                "it. Until then what others do to objects of this kind is put back every %d s and not at once. %s",
+                kind,
+                REFUSED_SECONDS,
+                error,
+            )
+        for key, objects in list(self._stores.items()):
+            if any(ref.kind == kind for ref in objects):
+                self._wake(key)
+
+    def _opened(self, kind: str) -> None:
+        if kind in self.unwatched:
+            self.unwatched.remove(kind)
+            UNWATCHED.labels(kind).set(0)
+            logger.info("%s is watched now", kind)
 
     async def _list(self, kind: str) -> str:
         """Lists a kind, and drops what is not there any more; returns the version to watch from."""
@@ -182,7 +223,14 @@ class Owned:
         where = KINDS[kind]
         query = {"labelSelector": SELECTOR, "resourceVersion": version}
         accept = "application/json" if where.whole else METADATA_ONLY
-        events = self._cluster.watch(where.path(), query, accept=accept, seconds=WATCH_SECONDS, quiet=QUIET_SECONDS)
+        events = self._cluster.watch(
+            where.path(),
+            query,
+            accept=accept,
+            seconds=WATCH_SECONDS,
+            quiet=QUIET_SECONDS,
+            opened=lambda: self._opened(kind),
+        )
         try:
             async for event in events:
                 body = event["object"]

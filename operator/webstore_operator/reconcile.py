@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from webstore_operator import credentials, health, status
-from webstore_operator.apply import STORES, Applier, Gone, NotYet, Refused, meaning
+from webstore_operator.apply import RIGHT_MISSING, STORES, Applier, Gone, NotYet, Refused, meaning
 from webstore_operator.cluster import ApiError, Cluster
 from webstore_operator.desired import (
     CREDENTIALS,
@@ -83,7 +83,7 @@ class Reconciler:
         self._applier = Applier(cluster, owned)
         self._renderer = Renderer(settings.chart, settings.helm, at_once=settings.renders)
         self._ready_seconds = settings.ready_seconds
-        self._credentials: dict[str, int] = {}
+        self._credentials: dict[str, tuple[int, int]] = {}
 
     def note(self, store: Store) -> None:
         """Remembers the newest that is known of a store."""
@@ -97,6 +97,7 @@ class Reconciler:
         if store:
             self._applier.forget(store.owner.uid)
             self._credentials.pop(store.owner.uid, None)
+            self._owned.forget(key)
 
     async def look(self, key: Key) -> float | None:
         """Looks at a store, and does what is to be done.
@@ -153,6 +154,8 @@ class Reconciler:
             try:
                 await self._apply(store, aim, before, reached)
             except Refused as refusal:
+                if refusal.problem.reason == RIGHT_MISSING:
+                    raise  # no fault of the change: its time does not run, and it is not given up
                 refused = [refusal.problem]
             waiting = list(self._unready(store, aim.plan, reached, first=before is None))
             if waiting or refused or reached >= LAST_STAGE:
@@ -185,16 +188,17 @@ class Reconciler:
         entry = self._owned.of(store.key).get(Ref("Secret", name))
         if entry and entry.owner not in ("", uid):
             raise NotYet(f"The Secret {name} of a store of the same name is still being removed.")
-        if entry is None or self._credentials.get(uid) != entry.version:
+        now = self._owned.rounds["Secret"]
+        if entry is None or self._credentials.get(uid) != (entry.version, now):
             await self._applier.check_there(store)
             try:
                 metadata = await credentials.ensure(self._cluster, store.owner)
             except ApiError as error:
                 raise meaning(error, store, Ref("Secret", name)) from error
-            self._credentials[uid] = int(metadata["resourceVersion"])
+            self._credentials[uid] = int(metadata["resourceVersion"]), now
             if metadata.get("labels", {}).get("app.kubernetes.io/managed-by") == MANAGER:
                 self._owned.put(store.key, Ref("Secret", name), {"metadata": metadata})
-        return self._credentials[uid]
+        return self._credentials[uid][0]
 
     async def _apply(self, store: Store, aim: Aim, before: Aim | None, reached: int) -> None:
         """Makes the stages up to the reached one as they are to be, and the others as they were."""
@@ -206,7 +210,9 @@ class Reconciler:
         if old.wanted or reached >= LAST_STAGE:
             # An autoscaler that is no longer wanted would set the number of pods against the operator.
             await self._applier.prune(store, {*now, *later}, {"HorizontalPodAutoscaler"})
-        repaired = await self._applier.apply(store, aim.plan, now) + await self._applier.apply(store, old, later)
+        proven = before is not None and (before.revision, before.release) == (aim.revision, RELEASE)
+        repaired = await self._applier.apply(store, aim.plan, now, proven=proven)
+        repaired += await self._applier.apply(store, old, later)
         if repaired:
             names = ", ".join(f"{ref.kind} {ref.name}" for ref in sorted(repaired)[:5]) + (
                 " and others" if len(repaired) > 5 else ""
