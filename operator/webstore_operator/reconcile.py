@@ -9,6 +9,7 @@ Where nothing is being rolled out both are the same.
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -127,6 +128,9 @@ class Reconciler:
                 store, Finding(ready=False, problems=[Problem("Refused", f"The charts refuse the spec: {error}")])
             )
             return None
+        except ApiError as error:
+            await self._report_failure(store, error)
+            raise
 
     async def _look(self, store: Store) -> float | None:
         if store.spec.paused:
@@ -319,6 +323,15 @@ class Reconciler:
                 name = pod["metadata"]["name"]
                 logger.info("Deleted Pod %s/%s, which is broken and of an older template", store.owner.namespace, name)
                 await self._cluster.delete(PODS, store.owner.namespace, name, pod["metadata"]["uid"])
+
+    async def _report_failure(self, store: Store, error: ApiError) -> None:
+        """Says why nothing goes on. A store that is as it should be keeps it to the log: its pods serve."""
+        ready = store.status.condition(status.READY)
+        if ready and ready.status == "True" and ready.observed_generation == store.generation:
+            return
+        message = f"The API server failed, and is asked again and again: {error}"
+        with suppress(ApiError):
+            await self._report(store, Finding(ready=False, progress=("Retrying", message)))
 
     async def _pods(self, store: Store) -> list[health.Object]:
         selector = f"app.kubernetes.io/part-of=webstore,app.kubernetes.io/instance={store.owner.name}"

@@ -141,6 +141,20 @@ async def test_an_api_server_that_answers_429_500_and_409(
     assert all(number >= 3 for number in made_up.values()), "the test made faults"
 
 
+async def test_an_api_server_that_cannot_make_a_service(
+    store: Store, rights: Rights, folder: Path, proxy: Proxy
+) -> None:
+    """As when there is no service IP left: the store says so, and is finished once it can be."""
+    proxy.fault = lambda request: 500 if "/services/" in request.path and request.method == "PATCH" else None
+    async with operating(rights, folder, server=proxy.url):
+        await store.apply()
+        condition = await store.until("Progressing", reason="Retrying")
+        assert "API server" in condition["message"]
+        assert (await store.condition("Ready"))["reason"] == "Retrying"
+        proxy.fault = lambda _: None
+        await store.until("Ready")
+
+
 async def test_an_api_server_that_drops_its_watches(
     store: Store, rights: Rights, folder: Path, proxy: Proxy, kube: Kube
 ) -> None:
