@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from tests.bench.machine import cpu_seconds, description, memory_mib
-from tests.operator.kube import Kube, Kubelet, eventually, running
+from tests.operator.kube import Kube, Kubelet, eventually, make_room, running
 from tests.operator.process import Operator, grant, operating
 from tests.operator.stores import Store
 
@@ -167,6 +167,7 @@ async def measure(kube: Kube, numbers: list[int]) -> list[Row]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         rights = await grant(kube, folder)
+        await make_room(kube)
         for number in numbers:
             namespace = f"bench-{number}-{os.getpid()}"
             await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})

@@ -30,6 +30,7 @@ GROUPS = {
     "roles": "apis/rbac.authorization.k8s.io/v1",
     "rolebindings": "apis/rbac.authorization.k8s.io/v1",
     "leases": "apis/coordination.k8s.io/v1",
+    "servicecidrs": "apis/networking.k8s.io/v1",
 }
 
 
@@ -131,6 +132,26 @@ def path(plural: str, namespace: str = "", name: str = "") -> str:
     """Where the API server has it."""
     group = GROUPS.get(plural, "api/v1")
     return f"/{group}" + (f"/namespaces/{namespace}" if namespace else "") + f"/{plural}" + (f"/{name}" if name else "")
+
+
+async def make_room(kube: Kube) -> None:
+    """Gives Services 65,534 addresses more: the 253 of the server's own range are those of 50 stores.
+
+    https://kubernetes.io/docs/tasks/network/extend-service-ip-ranges/
+    """
+    name = "webstore-tests"
+    await kube.apply({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": name},
+        "spec": {"cidrs": ["10.200.0.0/16"]},
+    })  # fmt: skip
+
+    async def ready() -> bool:
+        body = await kube.get("servicecidrs", "", name)
+        return bool(body and any(c["status"] == "True" for c in body.get("status", {}).get("conditions", [])))
+
+    await eventually("the addresses can be had", ready)
 
 
 class Kubelet:
