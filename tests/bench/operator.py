@@ -180,7 +180,13 @@ async def measure(kube: Kube, numbers: list[int]) -> list[Row]:
                 finally:
                     await kube.delete("namespaces", "", namespace)
             write(rows)
+            # The next operator would look at these stores too.
+            await eventually("they are gone", lambda name=namespace: _gone(kube, name), within=MINUTES, every=1)
     return rows
+
+
+async def _gone(kube: Kube, namespace: str) -> bool:
+    return await kube.get("namespaces", "", namespace) is None
 
 
 async def _leads(bench: Bench) -> bool:
