@@ -24,10 +24,12 @@ _POLL_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.1
 _BATCH = 500
 _PLACE = text("SELECT xid::text AS xid, position FROM relay")
-# Only forwards: a relay that lost its lock without knowing it cannot send its successor back.
+# Only forwards: a relay that lost its lock without knowing it cannot send its successor back. And without waiting for
+# the disk: a place that a crash of PostgreSQL takes back is published from again.
 _ADVANCE = text("""
 UPDATE relay SET xid = CAST(CAST(:xid AS text) AS xid8), position = :position
 WHERE (xid, position) < (CAST(CAST(:xid AS text) AS xid8), :position)
+AND set_config('synchronous_commit', 'off', true) = 'off'
 """)
 
 
