@@ -19,6 +19,20 @@ Written by `make bench`, which is `python -m tests.bench` (`… requests` and so
 `tests/bench/load.py`, a process of its own; its own CPU is in the last column. CPU is of the whole process tree,
 PostgreSQL and the work in the background (relay, projection) included, until that work is done.
 """
+# Not measured by this program: `py-spy record --pid … --rate 200` beside one kind of request, idle threads left out.
+_PROFILE = """## Why what is missed is missed
+
+- **CPU a request** differs by a fifth between rounds of one run for the same code (stock 0.47 to 0.71 ms), and with the
+  machine: look at the ceiling's row beside it. Of the store's Python, FastAPI's and Starlette's layers with what they
+  call take 67 % for reading stock and for creating a product; the statement, which some ten requests share, 15 and 16 %;
+  uvicorn's parsing and sending, 16 %; PostgreSQL comes besides with 0.05 and 0.13 ms. A checkout is three requests and
+  two events: serving it takes 47 %, of which calls between services are 34, statements 24, consumers 13 and relays 8 %.
+- **Add to cart against pgbench**: the ratio of FastAPI alone is above; no Python HTTP service reaches it.
+- **From the command to the read model**: two commits, of the read model and before it of the append, wait for the disk,
+  whose sync takes 2 ms here, every tenth 6 ms and every hundredth 16 ms (`fdatasync` of a page); from 150 commands a
+  second on, both cores are busy, and what is measured is the queue. Over Kafka, five processes, broker and PostgreSQL
+  share the two cores, and do not get to 150 a second.
+"""
 
 
 def write(kept: Mapping[str, Any]) -> str:
@@ -34,6 +48,7 @@ def write(kept: Mapping[str, Any]) -> str:
         if any(name in kept for name in names):
             figures = {name: kept[name]["figures"] for name in names if name in kept}
             sections.append("\n".join(section(figures)) + "\n")
+    sections.append(_PROFILE)
     measured = "; ".join(f"{name} {part['at']}" for name, part in kept.items())
     machines = sorted({part["on"] for part in kept.values()})
     sections.append(f"Measured: {measured}.\nOn: {' and '.join(machines)}.\n")
@@ -102,7 +117,7 @@ def _following(figures: Mapping[str, Any]) -> Iterator[str]:
         for found in figures.get(name, []):
             yield (
                 f"| {over} | {found['asked']} | {found['rate']:.0f} | {found['p50']:.1f} | {found['p99']:.1f} "
-                f"| {target} | {_verdict(found['p99'] < target)} |"
+                f"| {target} | {_verdict(found['p99'] < target and found['rate'] > 0.95 * found['asked'])} |"
             )
 
 
