@@ -26,8 +26,8 @@ _PROFILE = """## Why what is missed is missed
   machine: look at the ceiling's row beside it. Of the store's Python, FastAPI's and Starlette's layers with what they
   call take 67 % for reading stock and for creating a product (handing the answer to the socket, 13 and 8 %, is a part
   of it), the statement, which some ten requests share, 15 and 16 %, uvicorn's reading of the request 7 %; PostgreSQL
-  comes besides with 0.05 and 0.13 ms. A checkout is three requests and two events: serving it takes 47 %, of which calls
-  between services are 34, statements 24, consumers 13 and relays 8 %.
+  comes besides with 0.05 and 0.13 ms. A checkout is three requests and two events: serving it takes 47 %, of which
+  calls between services are 34, statements 24, consumers 13 and relays 8 %.
 - **Add to cart against pgbench**: the ratio of FastAPI alone is above; no Python HTTP service reaches it.
 - **From the command to the read model**: two commits, of the read model and before it of the append, wait for the disk,
   whose sync takes 2 ms here, every tenth 6 ms and every hundredth 16 ms (`fdatasync` of a page); from 150 commands a
