@@ -38,11 +38,11 @@ an event, its relay and its consumer.
 # Not measured by this program: the SDK and its encoder alone, and `py-spy record --pid … --rate 250`.
 _PROFILE = """## Why what is missed is missed
 
-By themselves, in a loop on this machine (in the busy store everything takes about twice as long): OpenTelemetry's SDK
-takes 55 to 70 µs to make and end a span of six attributes, and its OTLP encoder 80 to 85 µs to write it. Reading stock is
-one span, adding to a cart five, and each statement's is shared by the requests that it serves, with a link to each.
-Beside an add to cart with everything traced, `py-spy` finds the making of spans in 9 %, their export in 10 %, and the log
-in 9 % of the samples. A span that is not kept costs its trace's ids and a look at the sampler; below it nothing is made.
+By themselves, in a loop on this machine (in the busy store everything takes about twice as long), OpenTelemetry's SDK
+takes 55 to 70 µs to make and end a span of six attributes, and its OTLP encoder 80 to 85 µs to write it. Reading stock
+is one span, adding to a cart five, and each statement's is shared by the requests that it serves, with a link to each.
+Beside an add to cart with everything traced, `py-spy` finds the making of spans in 9 %, their export in 10 %, and the
+log in 9 % of the samples. A span that is not kept costs its ids and a look at the sampler; below it nothing is made.
 """
 _LINES, _BURST = 40, 20_000
 TARGETS = {"traces at 1 %, log file": 0.10, "traces at 100 %, log file": 0.30}
