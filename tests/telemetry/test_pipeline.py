@@ -47,7 +47,9 @@ def test_a_log_line_leads_to_the_trace_and_the_trace_to_its_log_lines(pipeline: 
 
     def whole() -> list[dict[str, Any]]:
         spans = pipeline.trace(line["trace_id"])
-        return spans if any(span["name"] == "send mail" for span in spans) else []
+        arrived = {span["id"] for span in spans}
+        mailed = any(span["name"] == "send mail" for span in spans)
+        return spans if mailed and all(span.get("parentId", span["id"]) in arrived for span in spans) else []
 
     spans = eventually(whole)
     assert {span["localEndpoint"]["serviceName"] for span in spans} == FIVE
