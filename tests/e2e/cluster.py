@@ -91,9 +91,9 @@ class Cluster:
         """Loads those of the images that the local Docker has."""
         self.run(ROOT / "kustomize/kind/load", *images)
 
-    def install_operator(self, *settings: str) -> None:
+    def install_operator(self, *settings: str, chart: Path = ROOT / "charts/webstore-operator") -> None:
         """Installs the operator by its chart, or sees that it is as the chart says."""
-        release = ("webstore-operator", ROOT / "charts/webstore-operator", "--namespace", "webstore-operator")
+        release = ("webstore-operator", chart, "--namespace", "webstore-operator")
         # A roll-out that does not become ready is given up sooner than by default.
         options = ("--create-namespace", "--wait", "--timeout=180s", "--set", "readySeconds=120")
         self.helm("upgrade", "--install", *release, *options, *settings)

@@ -1,11 +1,14 @@
 """A store is changed while customers shop in it."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import SERVICES, VERSION, Store, eventually, uids
+from tests.e2e.cluster import ROOT, SERVICES, VERSION, Store, eventually, uids
 from tests.e2e.load import Load
 
 NEWER = "0.1.1"
@@ -27,23 +30,52 @@ def _as_it_was(store: Store) -> Iterator[None]:
     store.await_ready()
 
 
+def status(store: Store) -> dict[str, Any]:
+    found: dict[str, Any] = store.get("webstore", store.name)["status"]
+    return found
+
+
 def versions(store: Store) -> set[str]:
     pods = store.pods(*SERVICES)
     return {container["image"].split(":")[-1] for pod in pods for container in pod["spec"]["containers"]
             if "webstore/" in container["image"]}  # fmt: skip
 
 
-def test_a_rolling_upgrade_of_all_services_and_the_way_back_fail_no_request(store: Store) -> None:
+def _newer_release(store: Store, folder: Path) -> Path:
+    """A tree of the operator and its charts as the next release has them, and its image in the cluster."""
+    for part in ("operator", "charts", "crds"):
+        shutil.copytree(ROOT / part, folder / part, symlinks=True)
+    for file in (folder / "operator/pyproject.toml", *folder.glob("charts/**/Chart.yaml")):
+        file.write_text(file.read_text().replace(VERSION, NEWER))
+    crd = folder / "crds/webstores.yaml"
+    crd.write_text(crd.read_text().replace("'Leave the store as it is:", "'Newer: leave the store as it is:"))
+    image = f"webstore/operator:{NEWER}"
+    store.cluster.run("docker", "build", "--quiet", "--file", folder / "operator/Dockerfile", "--tag", image, folder)
+    store.cluster.load(image)
+    return folder
+
+
+def test_a_newer_operator_brings_its_crd_and_rolls_all_services_and_the_way_back_and_no_request_fails(
+    store: Store, tmp_path: Path
+) -> None:
+    release = _newer_release(store, tmp_path)
     assert versions(store) == {VERSION}
     with Load(store) as load:
-        for version in (NEWER, VERSION):
-            store.apply({"version": version})
-            store.await_ready()
-            assert versions(store) == {version}
-            before = load.orders
-            eventually("orders after the roll-out", lambda before=before: load.orders > before + 4, 60)
+        store.cluster.install_operator(chart=release / "charts/webstore-operator")
+        assert "Newer:" in store.kubectl("explain", "webstore.spec.paused")
+        eventually("the newer version is ready", lambda: status(store)["version"] == NEWER, 300)
+        assert versions(store) == {NEWER}
+        store.apply({"version": VERSION})
+        store.await_ready()
+        assert versions(store) == {VERSION}
+        before = load.orders
+        eventually("orders after the roll-outs", lambda: load.orders > before + 4, 60)
     assert (load.wrong, load.away) == ([], [])
     load.check_the_books()
+    pods = uids(store.pods())
+    store.cluster.install_operator()
+    store.await_ready()
+    assert uids(store.pods()) == pods, "an operator of another release leaves a store of a given version alone"
 
 
 def test_an_image_that_cannot_be_had_is_degraded_while_the_old_pods_serve_and_is_rolled_back(store: Store) -> None:
@@ -70,11 +102,3 @@ def test_changed_configuration_rolls_exactly_the_pods_that_read_it(store: Store)
     store.apply({"config": {"WEBSTORE_SWEEP_SECONDS": "7"}})
     store.await_ready()
     assert rolled() == set(SERVICES)
-
-
-def test_an_upgrade_of_the_operators_chart_leaves_the_pods_of_its_stores_alone(store: Store) -> None:
-    before = uids(store.pods())
-    store.cluster.kubectl("--namespace", "webstore-operator", "rollout", "restart", "deployment")
-    store.cluster.install_operator()
-    store.await_ready()
-    assert uids(store.pods()) == before
