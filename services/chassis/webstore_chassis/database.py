@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 _MIGRATION_LOCK = 0x5EED
 # Work that a dead client left open must not hold locks, or keep the relay waiting (see `journal`), for ever.
 _SESSION = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+# A database that is gone without a word is noticed within half a minute, and not when the kernel gives up after a
+# quarter of an hour. The first is for what was sent, the others for a connection that only listens.
+_ALIVE = {"tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 class DatabaseError(Exception):
@@ -28,6 +33,9 @@ class DatabaseError(Exception):
 
 class Database:
     """The database of one service.
+
+    Its migrations are numbered, and only add to the schema: while an upgrade is under way, and after it is rolled back,
+    a service works on the schema of a newer release.
 
     Args:
         settings: where it is.
@@ -43,7 +51,7 @@ class Database:
             max_overflow=0,
             pool_timeout=5,
             hide_parameters=True,  # errors are logged, and parameters may be personal data
-            connect_args={"connect_timeout": 3, "application_name": application, "options": _SESSION},
+            connect_args={**_ALIVE, "connect_timeout": 3, "application_name": application, "options": _SESSION},
         )
         # One statement needs no transaction around it: half the round trips.
         self.autocommit: AsyncEngine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -51,10 +59,12 @@ class Database:
         self._alembic.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         self._alembic.set_main_option("path_separator", "newline")
         self._alembic.set_main_option("version_locations", str(migrations))
-        self._head = ScriptDirectory.from_config(self._alembic).get_current_head()
+        self._newest = ScriptDirectory.from_config(self._alembic).get_current_head() or ""
 
     async def migrate(self) -> None:
-        """Brings the schema to the newest version. Several replicas may do so at once: one migrates, the others wait.
+        """Brings the schema to the newest version, or leaves it as a newer release made it.
+
+        Several replicas may do so at once: one migrates, the others wait.
 
         Raises:
             DatabaseError: the database cannot be reached, or refuses.
@@ -73,11 +83,13 @@ class Database:
             ) from None
 
     def _migrate(self) -> None:
-        engine = create_engine(self.url, connect_args={"connect_timeout": 5})
+        engine = create_engine(self.url, connect_args={**_ALIVE, "connect_timeout": 5})
         try:
             with engine.connect() as connection:
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
                 connection.commit()
+                if self._covered_by(MigrationContext.configure(connection).get_current_heads()):
+                    return
                 self._alembic.attributes["connection"] = connection
                 command.upgrade(self._alembic, "head")
                 connection.commit()
@@ -85,20 +97,25 @@ class Database:
             engine.dispose()  # which ends the session, and with it the lock
 
     async def ready(self) -> str | None:
-        """None if the database answers and its schema is the newest; else why not, in words."""
+        """None if the database answers and its schema is the newest, or newer; else why not, in words."""
         try:
             async with asyncio.timeout(2), self.autocommit.connect() as connection:
-                versions = set((await connection.execute(text("SELECT version_num FROM alembic_version"))).scalars())
+                versions = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalars().all()
         except TimeoutError:
             return "the database does not answer within 2 s"
         except DBAPIError as error:
             return f"the database cannot be used: {type(error.orig).__name__}"
-        return None if versions == {self._head} else "the database's schema is not the newest: run the migrate command"
+        if self._covered_by(versions):
+            return None
+        return "the database's schema is not the newest: run the migrate command"
+
+    def _covered_by(self, versions: Sequence[str]) -> bool:
+        return bool(versions) and min(versions) >= self._newest
 
     async def connect_raw(self) -> "psycopg.AsyncConnection[tuple[object, ...]]":
         """A connection outside the pool, for what needs a session of its own (LISTEN, session locks)."""
-        dsn = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=3)
+        _, keywords = self.engine.dialect.create_connect_args(self.url)
+        return await psycopg.AsyncConnection.connect(**{**_ALIVE, "connect_timeout": 3, **keywords}, autocommit=True)
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -29,7 +29,12 @@ class Settings(BaseSettings):
 
     database_url: str = Field(description="`postgresql://user@host:5432/database`, without the password")
     database_password: SecretStr | None = Field(None, description="Password of the database's user")
-    database_pool_size: int = Field(10, ge=1, le=200, description="Most connections that a process opens for requests")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=200,
+        description="Most connections that a process opens for requests (the embedded store: 4 for each service)",
+    )
     migrate_on_start: bool = Field(True, description="Bring the database's schema up to date before serving")
 
     kafka_bootstrap_servers: str = Field("", description="`host:port,host:port`; required unless embedded")
