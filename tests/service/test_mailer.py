@@ -33,6 +33,14 @@ class Server:
         self.recipients: list[str] = []
         self.answers: dict[str, str] = {}
         self.once: list[str] = []
+        self.senders: list[str] = []
+        self.thinks_seconds = 0.0
+
+    async def handle_MAIL(self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]) -> str:
+        if self.senders:
+            return self.senders.pop(0)
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]) -> str:
         self.recipients.append(address)
@@ -46,6 +54,7 @@ class Server:
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
         self.mails.append(message_from_bytes(envelope.content))
+        await asyncio.sleep(self.thinks_seconds)
         return "250 OK"
 
 
@@ -185,6 +194,49 @@ async def test_a_refusal_for_good_ends_it_and_holds_up_no_other(databases: Datab
             assert (await service.until(refused, state="undeliverable"))["attempts"] == 1
             await service.until(good, state="sent")
     assert len(server.mails) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_refusal_of_the_sender_loses_no_mail(databases: Databases, tmp_path: Path) -> None:
+    server, port = Server(), free_port()
+    server.senders = ["550 who are you", "553 sender not verified"]
+    with smtp(server, port):
+        async with running(databases, tmp_path, port) as service:
+            mail = await service.until(await service.placed(await service.customer()), state="sent")
+    assert mail["attempts"] == 3
+
+
+async def test_a_server_that_thinks_for_long_gets_a_mail_once(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webstore_customer.mailer._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("webstore_customer.mailer._HOLD_SECONDS", 0.2)
+    server, port = Server(), free_port()
+    server.thinks_seconds = 2
+    with smtp(server, port):
+        async with running(databases, tmp_path, port) as service:
+            order_id = await service.placed(await service.customer())
+            async with asyncio.timeout(20):
+                while not server.mails:
+                    await asyncio.sleep(0.02)
+            taken = await service.mail(order_id)
+            mail = await service.until(order_id, state="sent")
+    assert mail["next_attempt_at"] > taken["next_attempt_at"], "no other replica gets it meanwhile"
+    assert len(server.mails) == mail["attempts"] == 1
+
+
+async def test_a_mail_that_is_being_sent_when_the_service_stops_is_not_sent_again(
+    databases: Databases, tmp_path: Path
+) -> None:
+    server, port = Server(), free_port()
+    server.thinks_seconds = 1
+    with smtp(server, port):
+        async with running(databases, tmp_path, port) as service:
+            order_id = await service.placed(await service.customer())
+            async with asyncio.timeout(20):
+                while not server.mails:
+                    await asyncio.sleep(0.02)
+    assert (await service.mail(order_id))["state"] == "sent"
 
 
 async def test_an_unknown_customer_blocks_nothing(databases: Databases, tmp_path: Path) -> None:

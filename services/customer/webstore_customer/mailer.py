@@ -10,6 +10,8 @@ from uuid import UUID
 import aiosmtplib
 from opentelemetry.trace import SpanKind, get_current_span
 from prometheus_client import Counter
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from webstore_chassis import telemetry
 from webstore_customer.domain import Mail, compose, pause_after
@@ -18,8 +20,11 @@ from webstore_customer.store import Store
 log = logging.getLogger(__name__)
 
 MAILS = Counter("webstore_mails_total", "Mails about placed orders", ["outcome"])
-_TIMEOUT_SECONDS, _SEND_SECONDS = 10, 20  # for one answer of the server, for a whole mail
-_TAKEN_SECONDS = 50  # less than a mail is taken for: else another replica would send it too
+_CONNECT_SECONDS = 10.0
+# A server may think for long about a mail that it has; who gives up too soon sends it twice (RFC 5321, 4.5.3.2.6).
+_ACCEPT_SECONDS = 600.0
+_HOLD_SECONDS = 10.0  # a third of what a mail is taken for: else another replica would send it too
+_LAST_SECONDS = 5.0  # that a mail which is being sent holds up the service's stop
 _POLL_SECONDS = 5.0
 
 
@@ -53,13 +58,13 @@ class Smtp:
             "start_tls": security == "starttls",
             "username": username,
             "password": password,
-            "timeout": _TIMEOUT_SECONDS,
+            "timeout": _CONNECT_SECONDS,
         }
 
     async def send(self, message: EmailMessage) -> None:
         """Hands the message to the server."""
-        async with asyncio.timeout(_SEND_SECONDS):
-            await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]
+        async with aiosmtplib.SMTP(**self._options) as server:  # type: ignore[arg-type]
+            await server.send_message(message, timeout=_ACCEPT_SECONDS)
 
 
 class Folder:
@@ -110,11 +115,33 @@ class Mailer:
         mail = await self._store.take_mail()
         if mail is None:
             return False
-        with telemetry.span("send mail", SpanKind.CLIENT, {"network.protocol.name": "smtp"}, parent=mail.trace):
-            await self._send(mail)
+        sending = asyncio.create_task(self._send(mail))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            # The service stops. The server may have the mail already, so whoever finds it not ended sends a second.
+            await asyncio.wait([sending], timeout=_LAST_SECONDS)
+            sending.cancel()
+            raise
         return True
 
     async def _send(self, mail: Mail) -> None:
+        holding = asyncio.create_task(self._hold(mail))
+        try:
+            with telemetry.span("send mail", SpanKind.CLIENT, {"network.protocol.name": "smtp"}, parent=mail.trace):
+                await self._deliver(mail)
+        finally:
+            holding.cancel()
+
+    async def _hold(self, mail: Mail) -> None:
+        while True:
+            await asyncio.sleep(_HOLD_SECONDS)
+            try:
+                await self._store.hold_mail(mail.order_id)
+            except (DBAPIError, PoolTimeout) as error:
+                log.warning("the mail about order %s may be sent twice: %s", mail.order_id, type(error).__name__)
+
+    async def _deliver(self, mail: Mail) -> None:
         recipient = await self._store.recipient(mail.customer_id)
         if recipient is None:
             MAILS.labels("unknown customer").inc()
@@ -122,8 +149,7 @@ class Mailer:
             await self._store.end_mail(mail.order_id, "undeliverable", "the customer is not known")
             return
         try:
-            async with asyncio.timeout(_TAKEN_SECONDS):
-                await self._outbox.send(compose(mail, recipient, self._sender))
+            await self._outbox.send(compose(mail, recipient, self._sender))
         except Exception as error:  # whatever is wrong with one mail, the others are to be sent
             await self._failed(mail.order_id, mail.attempts, error)
         else:
@@ -145,8 +171,9 @@ class Mailer:
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Whether the recipient is refused for good: 550 to 559 (RFC 5321, 4.2.1); anything else may be the server's own
-    trouble.
+    """Whether the recipient is refused for good: 550 to 559 (RFC 5321, 4.2.1); a refusal of the sender, of the mail or
+    of us may be mended.
     """
-    errors = error.recipients if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else [error]
-    return all(550 <= getattr(each, "code", 0) < 560 for each in errors)
+    if not isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return False
+    return all(550 <= refusal.code < 560 for refusal in error.recipients)

@@ -57,8 +57,8 @@ SELECT * FROM unnest(CAST(:orders AS uuid[]), CAST(:customers AS text[]), CAST(:
                      CAST(:traces AS jsonb[])) ORDER BY 1
 ON CONFLICT (order_id) DO NOTHING
 """)
-# Taken for half a minute, longer than sending may last, without a transaction open meanwhile: one of these would hold
-# up every relay of this database server. Who crashes while sending leaves the mail to the next.
+# Taken for half a minute, and held on to while it is being sent, without a transaction open meanwhile: one of these
+# would hold up every relay of this database server. Who crashes while sending leaves the mail to the next.
 _TAKE_MAIL = text("""
 UPDATE mail SET attempts = attempts + 1, next_attempt_at = now() + interval '30 seconds'
 WHERE order_id = (
@@ -67,6 +67,7 @@ WHERE order_id = (
 )
 RETURNING order_id, customer_id, lines, attempts, trace
 """)
+_HOLD_MAIL = text("UPDATE mail SET next_attempt_at = now() + interval '30 seconds' WHERE order_id = :order_id")
 _END_MAIL = text("UPDATE mail SET state = :state, last_error = :error WHERE order_id = :order_id")
 _POSTPONE_MAIL = text("""
 UPDATE mail SET next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error
@@ -128,6 +129,11 @@ class Store:
         async with self._database.autocommit.connect() as connection:
             row = (await connection.execute(_TAKE_MAIL)).one_or_none()
         return None if row is None else Mail(row.order_id, row.customer_id, row.lines, row.attempts, row.trace)
+
+    async def hold_mail(self, order_id: UUID) -> None:
+        """Has nobody else get a mail that was taken, for another half a minute."""
+        async with self._database.autocommit.connect() as connection:
+            await connection.execute(_HOLD_MAIL, {"order_id": order_id})
 
     async def recipient(self, customer_id: str) -> Recipient | None:
         """Whom to write to; None if the customer is not known (any more)."""
