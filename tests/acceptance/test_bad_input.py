@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def assert_refused(answer: httpx.Response, *codes: int) -> None:
     assert problem["status"] == answer.status_code
     assert problem["title"]
     assert problem["detail"]
+
+
+def test_a_request_for_the_server_itself_is_404(client: httpx.Client) -> None:
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("path", BODIES)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from tests import needs
@@ -15,7 +16,7 @@ from webstore_chassis.transport import Message
 _MESSAGES = [Message("parcels", f"key{n % 5}", f"value{n}".encode(), {"n": str(n)}) for n in range(1000)]
 
 
-async def _take(kafka: Kafka, group: str, count: int) -> list[Message]:
+async def _take(kafka: Kafka, group: str, count: int, topic: str = "parcels") -> list[Message]:
     """Consumes until so many came."""
     taken: list[Message] = []
     complete = asyncio.Event()
@@ -25,7 +26,7 @@ async def _take(kafka: Kafka, group: str, count: int) -> list[Message]:
         if len(taken) >= count:
             complete.set()
 
-    consuming = asyncio.create_task(kafka.consume(group, ["parcels"], deliver))
+    consuming = asyncio.create_task(kafka.consume(group, [topic], deliver))
     async with asyncio.timeout(60):
         await complete.wait()
     consuming.cancel()
@@ -46,6 +47,16 @@ async def test_topics_are_made_and_a_keys_messages_arrive_in_order_with_their_he
         await kafka.close()
     for key in {message.key for message in _MESSAGES}:
         assert [m for m in taken if m.key == key] == [m for m in _MESSAGES if m.key == key]
+
+
+async def test_what_another_program_sent_without_key_value_and_headers_value_arrives(broker: Broker) -> None:
+    kafka = Kafka(_settings(broker.address), "test", ["letters"])
+    try:
+        async with AIOKafkaProducer(bootstrap_servers=broker.address) as other:
+            await other.send_and_wait("letters", b"", headers=[("odd", None)])
+        assert await _take(kafka, "one", 1, "letters") == [Message("letters", "", b"", {"odd": ""})]
+    finally:
+        await kafka.close()
 
 
 async def test_two_members_of_a_group_share_and_what_one_leaves_the_other_gets(broker: Broker) -> None:

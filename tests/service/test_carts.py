@@ -13,10 +13,13 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.engine import make_url
 
-from tests.databases import Databases
+from tests.databases import SERVICES, Databases
 from tests.service.conftest import build, listening, living, running_store
+from webstore_chassis.journal import Journal
 from webstore_chassis.service import Surroundings
+from webstore_chassis.settings import Settings
 from webstore_chassis.transport import Local, Message
+from webstore_shopping_query.store import Store
 
 ANN = {"Customer-ID": "ann"}
 PATIENT = {"http_deadline_seconds": 60}
@@ -53,6 +56,23 @@ async def until_viewed(client: httpx.AsyncClient, cart: str, lines: dict[str, in
     async with asyncio.timeout(60):
         while await viewed(client, cart) != lines:
             await asyncio.sleep(0.02)
+
+
+async def test_checkouts_that_cannot_be_finished_keep_no_other_from_it(databases: Databases) -> None:
+    url = databases.of("shopping-query")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("""
+            INSERT INTO checkout (stream, cart_version, customer_id, cart_number, lines, begun_at)
+            SELECT 'cart/eve/' || n, 1, 'eve', n, '[]', now() - make_interval(hours => 200 - n)
+            FROM generate_series(1, 150) AS n
+        """)
+    database = SERVICES["shopping-query"].database(Settings(database_url=url))
+    store = Store(database, Journal(database))
+    swept: set[str] = set()
+    for _ in range(100):
+        swept |= {checkout.stream for checkout in await store.left_behind(60)}
+    await database.close()
+    assert len(swept) == 150
 
 
 @pytest.fixture(scope="module")

@@ -200,5 +200,6 @@ def _trust(settings: Settings) -> ssl.SSLContext:
 
 
 def _message(record: "ConsumerRecord[bytes, bytes]") -> Message:
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    # A header's value may be null, whatever the types say.
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     return Message(record.topic, (record.key or b"").decode(errors="replace"), record.value or b"", headers)

@@ -49,7 +49,7 @@ class Embedded:
         """Hands a request to the service that the first part of its path names, as the gateway does in a cluster."""
         if scope["type"] != "http":
             return
-        first = scope["path"].split("/", 2)[1]
+        first = scope["path"].lstrip("/").partition("/")[0]
         answer: ASGIApp
         if first in self.apps:
             answer = self.apps[first]

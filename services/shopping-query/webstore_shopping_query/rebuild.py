@@ -8,8 +8,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from webstore_chassis.client import Downstream
@@ -130,12 +131,16 @@ class Rebuild:
                 self._report(f"{done:,} of {max(total, done):,} events")
 
     async def _swap(self) -> list[str]:
-        async with self._database.engine.begin() as connection:
-            await self._level(connection)  # most of it, while everybody else goes on
+        async with self._database.autocommit.connect() as connection:
+            lagging = (await connection.execute(_LAGGING)).all()
+        for cart in lagging:  # most of it, one cart after the other, while everybody else goes on
+            async with self._database.engine.begin() as connection:
+                await self._level(connection, cart)
         async with self._database.engine.begin() as connection:
             await unlimited(connection)
             await connection.execute(text(f"LOCK TABLE {LIVE}.cart, {LIVE}.cart_entry IN EXCLUSIVE MODE"))
-            await self._level(connection)
+            for cart in (await connection.execute(_LAGGING)).all():
+                await self._level(connection, cart)
             bought = [(row.stream, row.version) for row in await connection.execute(_BOUGHT)]
             await self._next.erase_bought(connection, bought)
             different = list((await connection.execute(_DIFFERENT)).scalars())
@@ -144,11 +149,10 @@ class Rebuild:
             await connection.execute(text(f"DROP SCHEMA {LIVE}_old CASCADE"))
         return different
 
-    async def _level(self, connection: AsyncConnection) -> None:
-        """Brings both read models to the same version of every cart."""
-        for row in (await connection.execute(_LAGGING)).all():
-            version = row.version
-            while events := await self._command.events_after(row.customer_id, row.cart_number, version):
-                await self._live.apply(connection, events)
-                await self._next.apply(connection, events)
-                version = events[-1].version
+    async def _level(self, connection: AsyncConnection, cart: Row[Any]) -> None:
+        """Brings both read models to the same version of a cart."""
+        version = cart.version
+        while events := await self._command.events_after(cart.customer_id, cart.cart_number, version):
+            await self._live.apply(connection, events)
+            await self._next.apply(connection, events)
+            version = events[-1].version

@@ -113,9 +113,10 @@ FROM unnest(CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:orders
 WHERE checkout.stream = new.stream AND checkout.cart_version = new.version AND checkout.order_id IS NULL
 RETURNING checkout.stream, checkout.cart_version
 """)
+# Not the oldest: a hundred that cannot be finished would keep all others from it.
 _LEFT_BEHIND = text("""
 SELECT * FROM checkout WHERE order_id IS NULL AND begun_at < now() - make_interval(secs => :age)
-ORDER BY begun_at LIMIT 100
+ORDER BY random() LIMIT 100
 """)
 
 
