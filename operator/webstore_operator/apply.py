@@ -6,8 +6,8 @@ import re
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from webstore_operator.cluster import ApiError, Cluster
-from webstore_operator.desired import CREDENTIALS, MANAGER, Object, Plan, Ref
+from webstore_operator.cluster import METADATA_LIST, ApiError, Cluster
+from webstore_operator.desired import MANAGED_BY, MANAGER, Object, Plan, Ref
 from webstore_operator.health import Problem
 from webstore_operator.kinds import KINDS
 from webstore_operator.metrics import APPLIED, PRUNED
@@ -21,6 +21,8 @@ STORES = KINDS["ConfigMap"]._replace(api_version="webstore.dev/v1", plural=PLURA
 # Keeps the number of pods while it passes from the operator to an autoscaler.
 HANDOVER = f"{MANAGER}-handover"
 RIGHT_MISSING = "RightMissing"
+# What the operator applies of these says so little that it could be no other's business: none would ever conflict.
+_WITHOUT_CONFLICT = frozenset({"ConfigMap", "ServiceAccount"})
 
 
 class Refused(Exception):
@@ -93,12 +95,11 @@ class Applier:
         return [ref for ref, why in due.items() if why == "drift"]
 
     async def prune(self, store: Store, keep: Mapping[Ref, Any] | set[Ref], kinds: set[str] | None = None) -> list[Ref]:
-        """Deletes the store's objects (of these kinds, or of all) that are not to be kept."""
-        spare = Ref("Secret", CREDENTIALS.format(store.owner.name))
+        """Deletes the store's objects (of these kinds, or of all) that are not to be kept; never a Secret."""
         doomed = {
             ref: entry
             for ref, entry in self._owned.of(store.key).items()
-            if ref not in keep and ref != spare and entry.owner == store.owner.uid and not entry.terminating
+            if ref not in keep and ref.kind != "Secret" and entry.owner == store.owner.uid and not entry.terminating
             if kinds is None or ref.kind in kinds
         }
         if doomed:
@@ -144,6 +145,8 @@ class Applier:
                 await self._cluster.apply(kind, _handover(body, before), manager=HANDOVER, force=True)
             # Something that is not known to be the store's own is not taken over: that would be a conflict, and is
             # told.
+            if before is None and ref.kind in _WITHOUT_CONFLICT:
+                await self._check_free(store, ref)
             answer = await self._cluster.apply(kind, body, manager=MANAGER, force=before is not None)
         except ApiError as error:
             if why == "unseen" and error.status == 403 and applied[ref].digest == plan.wanted[ref].digest:
@@ -156,6 +159,14 @@ class Applier:
         # The digest is noted with the fingerprint of this very answer: a change that came after it differs from it.
         entry = self._owned.put(store.key, ref, answer)
         applied[ref] = Known(plan.wanted[ref].digest, entry.uid, entry.fingerprint, now)
+
+    async def _check_free(self, store: Store, ref: Ref) -> None:
+        query = {"fieldSelector": f"metadata.name={ref.name}"}
+        path = KINDS[ref.kind].path(store.owner.namespace)
+        found = await self._cluster.request("GET", path, query=query, accept=METADATA_LIST)
+        for item in found["items"] or []:
+            if item["metadata"].get("labels", {}).get(MANAGED_BY) != MANAGER:
+                raise Refused(_taken(ref, ""))
 
     async def _delete(self, store: Store, ref: Ref, entry: Entry) -> None:
         await self._cluster.delete(KINDS[ref.kind], store.owner.namespace, ref.name, entry.uid)
@@ -191,13 +202,7 @@ def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
     if "NamespaceTerminating" in error.causes:
         return Gone(f"the namespace {store.owner.namespace} is being removed")
     if "FieldManagerConflict" in error.causes:
-        return Refused(
-            Problem(
-                "NameTaken",
-                f"The {ref.kind} {ref.name} is there already and does not belong to this WebStore: delete it (if it is "
-                f"of a Helm release, uninstall that), or give the WebStore another name. {error}",
-            )
-        )
+        return Refused(_taken(ref, str(error)))
     if error.status == 404 and KINDS[ref.kind].optional:
         kind = KINDS[ref.kind]
         message = f"The cluster has no {ref.kind} ({kind.api_version}): {kind.optional}."
@@ -211,6 +216,14 @@ def meaning(error: ApiError, store: Store, ref: Ref) -> Exception:
             message = f"The operator lacks a right: upgrade the chart webstore-operator, which gives it. {message}"
         return Refused(Problem(reason, message))
     return error
+
+
+def _taken(ref: Ref, said: str) -> Problem:
+    message = (
+        f"The {ref.kind} {ref.name} is there already and does not belong to this WebStore: delete it (if it is "
+        f"of a Helm release, uninstall that), or give the WebStore another name. {said}"
+    )
+    return Problem("NameTaken", message.strip())
 
 
 async def _all(tasks: Iterable[Awaitable[None]]) -> list[Exception]:

@@ -1,6 +1,8 @@
 """The passwords that a store needs: made once, kept in a Secret, never logged. And the Secrets that users bring."""
 
 import base64
+import hashlib
+import json
 import secrets
 from collections.abc import Iterator
 
@@ -24,8 +26,9 @@ SECRET = KINDS["Secret"]
 KEYS = ("postgres-password", *(f"{service}-password" for service in SERVICES), "internal-token")
 
 
-async def ensure(cluster: Cluster, owner: Owner) -> Object:
-    """Makes the credentials if they are not there, and what is missing in them; returns the Secret's metadata.
+async def ensure(cluster: Cluster, owner: Owner) -> tuple[Object, str]:
+    """Makes the credentials if they are not there, and what is missing in them; returns the Secret's metadata, and a
+    digest of what is in it: a label that somebody puts on it is no reason to restart a store.
 
     Two copies of the operator may do so at the same time: the one that comes second takes what the first made.
     """
@@ -47,8 +50,8 @@ async def ensure(cluster: Cluster, owner: Owner) -> Object:
         found = await cluster.request(
             "PATCH", SECRET.path(owner.namespace, name), body=patch, content_type="application/merge-patch+json"
         )
-    metadata: Object = found["metadata"]
-    return metadata
+    content = json.dumps(found.get("data"), sort_keys=True).encode()
+    return found["metadata"], hashlib.sha256(content).hexdigest()[:16]
 
 
 def _new(owner: Owner, name: str) -> Object:

@@ -286,19 +286,36 @@ async def test_a_credential_that_somebody_takes_out_is_made_anew(installed: Stor
     await eventually("it is there again", whole, within=5)
 
 
-async def test_what_belongs_to_somebody_else_is_not_taken_over(store: Store, kube: Kube) -> None:
-    theirs = {"namespace": store.namespace, "name": "store-order", "labels": {"app.kubernetes.io/managed-by": "Helm"}}
-    await kube.apply(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": theirs, "data": {"WEBSTORE_AUTH_MODE": "theirs"}}
-    )
+@pytest.mark.parametrize(
+    ("api", "kind", "plural", "content"),
+    [
+        ("v1", "ConfigMap", "configmaps", {"data": {"colour": "theirs"}}),
+        ("v1", "ServiceAccount", "serviceaccounts", {}),
+        ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", {"spec": {"podSelector": {}}}),
+    ],
+)
+async def test_what_belongs_to_somebody_else_is_not_taken_over(
+    store: Store, kube: Kube, api: str, kind: str, plural: str, content: Object
+) -> None:
+    metadata = {"namespace": store.namespace, "name": "store-order"}
+    await kube.apply({"apiVersion": api, "kind": kind, "metadata": metadata, **content})
     await store.apply()
-    told = await store.until("Degraded", reason="NameTaken")
-    assert "ConfigMap store-order is there already" in told["message"]
-    body = await kube.get("configmaps", store.namespace, "store-order")
+    await store.until("Degraded", reason="NameTaken", saying=f"The {kind} store-order is there already")
+    body = await kube.get(plural, store.namespace, "store-order")
     assert body is not None
-    assert body["data"] == {"WEBSTORE_AUTH_MODE": "theirs"}
-    await kube.delete("configmaps", store.namespace, "store-order")
+    assert "ownerReferences" not in body["metadata"]
+    assert "labels" not in body["metadata"]
+    await kube.delete(plural, store.namespace, "store-order")
     await store.until("Ready")
+
+
+async def test_a_label_on_the_credentials_restarts_nothing(installed: Store, kube: Kube) -> None:
+    before = await installed.pods()
+    await kube.patch("secrets", installed.namespace, "store-credentials", {"metadata": {"labels": {"team": "shop"}}})
+    await installed.apply({"services": {"customer": {"config": {"WEBSTORE_LOG_LEVEL": "DEBUG"}}}})
+    await installed.until("Ready")
+    after = await installed.pods()
+    assert {part for part in before if before[part] != after[part]} == {"customer"}
 
 
 async def test_the_webstore_gets_no_finalizer_and_no_annotation(installed: Store) -> None:
