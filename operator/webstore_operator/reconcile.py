@@ -84,7 +84,7 @@ class Reconciler:
         self._applier = Applier(cluster, owned)
         self._renderer = Renderer(settings.chart, settings.helm, at_once=settings.renders)
         self._ready_seconds = settings.ready_seconds
-        self._credentials: dict[str, tuple[int, int]] = {}
+        self._credentials: dict[str, tuple[tuple[int, int], str]] = {}
 
     def note(self, store: Store) -> None:
         """Remembers the newest that is known of a store."""
@@ -167,42 +167,64 @@ class Reconciler:
             reached += 1
         if not waiting and not refused:
             return await self._ready(store, aim)
-        since = _now()
-        if rollout and rollout.stage == reached:
-            since = datetime.fromisoformat(rollout.since)
-        now = Rollout(revision=aim.revision, stage=reached, since=_text(since))
+        now = self._rollout(store, aim, reached)
+        if rollout and rollout.stage == reached and rollout.ready >= now.ready and not _halted(store):
+            now = rollout
         return await self._wait(store, aim, before, Gate(now, waiting, refused))
 
+    def _rollout(self, store: Store, aim: Aim, reached: int) -> Rollout:
+        entries = self._owned.of(store.key)
+        there = [entries[ref].workload for ref in aim.plan.wanted if ref in entries]
+        ready = sum(workload.ready_now for workload in there if workload and workload.seen)
+        return Rollout(revision=aim.revision, stage=reached, since=_text(_now()), ready=ready)
+
     async def _aims(self, store: Store) -> tuple[Aim, Aim | None]:
-        """What the store is to become, and what it was when all was ready last."""
-        secret = await self._secret_version(store)
-        last, wanted = store.status.last_ready, _revision(store)
-        before = await self._aim(store, last.revision, last.release, last.spec, secret) if last else None
+        """What the store is to become, and what it was when all was ready last.
+
+        Raises:
+            RenderError: the charts refuse what it is to become; what it was is kept up.
+        """
+        secret = await self._secret_digest(store)
+        before, wanted = await self._before(store, secret), _revision(store)
         if before and wanted in (before.revision, _given_up(store)):
             return before, before
-        return await self._aim(store, wanted, RELEASE, _resolved(store.spec), secret), before
+        try:
+            return await self._aim(store, wanted, RELEASE, _resolved(store.spec), secret), before
+        except RenderError:
+            if before:
+                await self._apply(store, before, before, LAST_STAGE)
+            raise
 
-    async def _aim(self, store: Store, its_revision: str, release: str, spec: WebStoreSpec, secret: int) -> Aim:
-        plan = await self._renderer.plan(store.owner, values(spec, store.owner.name, str(secret)))
+    async def _before(self, store: Store, secret: str) -> Aim | None:
+        last = store.status.last_ready
+        try:
+            return await self._aim(store, last.revision, last.release, last.spec, secret) if last else None
+        except RenderError as error:
+            logger.warning("%s/%s cannot be rolled back: the charts refuse its last spec: %s", *store.key, error)
+            return None
+
+    async def _aim(self, store: Store, its_revision: str, release: str, spec: WebStoreSpec, secret: str) -> Aim:
+        plan = await self._renderer.plan(store.owner, values(spec, store.owner.name, secret))
         return Aim(its_revision, release, spec.version, spec, plan)
 
-    async def _secret_version(self, store: Store) -> int:
-        """Version of the credentials, which are made if they are not there."""
+    async def _secret_digest(self, store: Store) -> str:
+        """Digest of the credentials, which are made if they are not there."""
         name, uid = CREDENTIALS.format(store.owner.name), store.owner.uid
         entry = self._owned.of(store.key).get(Ref("Secret", name))
         if entry and entry.owner not in ("", uid):
             raise NotYet(f"The Secret {name} of a store of the same name is still being removed.")
         now = self._owned.rounds["Secret"]
-        if entry is None or self._credentials.get(uid) != (entry.version, now):
+        known = self._credentials.get(uid)
+        if entry is None or known is None or known[0] != (entry.version, now):
             await self._applier.check_there(store)
             try:
-                metadata = await credentials.ensure(self._cluster, store.owner)
+                metadata, digest = await credentials.ensure(self._cluster, store.owner)
             except ApiError as error:
                 raise meaning(error, store, Ref("Secret", name)) from error
-            self._credentials[uid] = int(metadata["resourceVersion"]), now
+            self._credentials[uid] = known = (int(metadata["resourceVersion"]), now), digest
             if metadata.get("labels", {}).get("app.kubernetes.io/managed-by") == MANAGER:
                 self._owned.put(store.key, Ref("Secret", name), {"metadata": metadata})
-        return self._credentials[uid][0]
+        return known[1]
 
     async def _apply(self, store: Store, aim: Aim, before: Aim | None, reached: int) -> None:
         """Makes the stages up to the reached one as they are to be, and the others as they were."""
@@ -293,8 +315,8 @@ class Reconciler:
     async def _roll_back(self, store: Store, aim: Aim, before: Aim, found: list[Problem], names: str) -> float:
         why = " ".join(dict.fromkeys(p.message for p in found)) or f"Waited for {names}."
         message = (
-            f"Version {aim.version} of generation {store.generation} was not ready in {self._ready_seconds:g} s, "
-            f"so the store has the last "
+            f"Version {aim.version} of generation {store.generation} was not ready in {self._ready_seconds:g} s "
+            f"since the last pod was, so the store has the last "
             f"spec again that was (version {before.version}). {why} Change the spec to try again."
         )
         ROLLBACKS.inc()
@@ -399,6 +421,12 @@ def _revision(store: Store) -> str:
 
 def _given_up(store: Store) -> str | None:
     return store.status.rolled_back.revision if store.status.rolled_back else None
+
+
+def _halted(store: Store) -> bool:
+    """Whether the last look could do nothing for the change: that time is not the change's."""
+    progressing = store.status.condition(status.PROGRESSING)
+    return progressing is not None and progressing.reason in ("Paused", "Retrying", "WaitingForRemoval")
 
 
 def _stage(stage: int, *, first: bool) -> int:

@@ -64,8 +64,9 @@ class Rollout(Model):
     revision: str = Field(description="Digest of what is being rolled out.")
     stage: int = Field(description="Stage that is waited for: 0 supporting systems, then services.")
     since: Annotated[str, Field(json_schema_extra={"format": "date-time"})] = Field(
-        description="When that stage began."
+        description="When that stage began, or a pod more became ready, or the operator could go on."
     )
+    ready: int = Field(0, description="The most pods of the change that were ready since.")
 
 
 class RolledBack(Model):

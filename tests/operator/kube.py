@@ -165,6 +165,7 @@ class Kubelet:
         self._kube = kube
         self.held: set[tuple[str, str]] = set()
         self._waiting: dict[str, Object] = {}
+        self._released: set[str] = set()
 
     async def run(self) -> None:
         """Acts until cancelled."""
@@ -176,6 +177,15 @@ class Kubelet:
                         group.create_task(self._report(pod))
                 except httpx.HTTPError:
                     await asyncio.sleep(0.1)
+
+    async def holds(self, part: tuple[str, str]) -> bool:
+        """Whether a pod of a part is held."""
+        return any(_part(pod) == part for pod in self._waiting.values())
+
+    def release_one(self, part: tuple[str, str]) -> None:
+        """Has the one held pod of a part become ready; those after it are held again."""
+        (uid,) = [uid for uid, pod in self._waiting.items() if _part(pod) == part]
+        self._released.add(uid)
 
     async def _changed(self) -> AsyncIterator[Object]:
         url = path("pods")
@@ -193,14 +203,14 @@ class Kubelet:
     async def _release(self) -> None:
         while True:
             for uid, pod in list(self._waiting.items()):
-                if _part(pod) not in self.held:
+                if _part(pod) not in self.held or uid in self._released:
                     del self._waiting[uid]
                     await self._report(pod)
             await asyncio.sleep(0.1)
 
     async def _report(self, pod: Object) -> None:
         metadata = pod["metadata"]
-        if _part(pod) in self.held:
+        if _part(pod) in self.held and metadata["uid"] not in self._released:
             self._waiting[metadata["uid"]] = pod
         elif status := _status(pod):
             try:

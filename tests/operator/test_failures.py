@@ -1,6 +1,7 @@
 """What a roll-out that fails does: it says why, the old pods go on serving, and what does not become ready in time is
 rolled back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,31 @@ async def test_an_upgrade_that_is_not_ready_in_time_is_rolled_back_and_says_what
     for service in SERVICES:
         assert image(await installed.deployment(service)).endswith(":0.1.0")
         assert (await installed.objects("configmaps"))[f"store-{service}"]["data"].get("WEBSTORE_LOG_LEVEL") != "DEBUG"
+
+
+async def test_a_roll_out_that_goes_forward_or_is_paused_is_not_given_up(installed: Store, kubelet: Kubelet) -> None:
+    product = (installed.namespace, "product")
+    await installed.apply({"services": {"product": {"replicas": 2}}})
+    await installed.until("Ready")
+    new = {"version": "1.1.0", "services": {"product": {"replicas": 2}}}
+    kubelet.held = {product}
+    await installed.apply(new)
+    await eventually("the first new pod starts", lambda: kubelet.holds(product))
+    await asyncio.sleep(READY_SECONDS * 2 / 3)
+    kubelet.release_one(product)
+    await eventually("the second new pod starts", lambda: kubelet.holds(product))
+    await asyncio.sleep(READY_SECONDS * 2 / 3)
+    assert (await installed.condition("Progressing"))["reason"] == "Updating", "a pod became ready meanwhile"
+
+    await installed.apply({**new, "paused": True})
+    await installed.until("Progressing", "False", reason="Paused")
+    await asyncio.sleep(READY_SECONDS)
+    await installed.apply({**new, "paused": False})
+    await installed.until("Progressing", reason="Updating")
+    kubelet.held = set()
+    await installed.until("Ready")
+    assert not await installed.events("RolledBack")
+    assert image(await installed.deployment("shopping-query")).endswith(":1.1.0")
 
 
 async def test_a_first_roll_out_that_fails_has_nothing_to_go_back_to_and_goes_on_when_corrected(
