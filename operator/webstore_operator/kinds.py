@@ -31,7 +31,6 @@ KINDS = {
     "ServiceAccount": ObjectKind("v1", "serviceaccounts"),
     "Secret": ObjectKind("v1", "secrets"),
     "ConfigMap": ObjectKind("v1", "configmaps"),
-    "PersistentVolumeClaim": ObjectKind("v1", "persistentvolumeclaims"),
     "NetworkPolicy": ObjectKind("networking.k8s.io/v1", "networkpolicies"),
     "Service": ObjectKind("v1", "services"),
     "PodDisruptionBudget": ObjectKind("policy/v1", "poddisruptionbudgets"),

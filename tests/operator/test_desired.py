@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.needs import missing
-from tests.operator.process import ROOT
+from tests.operator.process import ROOT, chart
 from webstore_operator import crd
 from webstore_operator.credentials import KEYS, wanted
 from webstore_operator.desired import EMPTY, Owner, Plan, Ref, Renderer, RenderError, build, revision, values
@@ -124,6 +124,33 @@ def test_an_object_that_the_operator_may_not_touch_is_refused() -> None:
     elsewhere = b"{kind: ConfigMap, apiVersion: v1, metadata: {name: a, namespace: kube-system}}"
     with pytest.raises(RenderError, match="ConfigMap a"):
         build(OWNER, elsewhere)
+
+
+EVERYTHING: dict[str, Any] = {
+    "tracing": {"enabled": True},
+    "logging": {"enabled": True},
+    "metrics": {"monitors": True},
+    "services": {"order": {"autoscaling": {"max": 3}}},
+}
+
+
+async def test_the_kinds_that_the_operator_may_change_are_those_that_a_store_is_made_of(renderer: Renderer) -> None:
+    made = {"Secret"}
+    for spec in (EVERYTHING, {"gateway": {"parent": {"name": "entrance"}}}):
+        made |= {ref.kind for ref in (await plan(renderer, **spec)).wanted}
+    assert set(KINDS) == made
+
+
+def test_the_operators_role_lets_it_change_these_kinds_and_no_others(renderer: Renderer) -> None:
+    [role] = [body for body in chart() if body["kind"] == "ClusterRole"]
+    changed = {
+        (group, plural)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for plural in rule["resources"]
+        if "patch" in rule["verbs"] and "/" not in plural
+    }
+    assert changed == {(kind.api_version.rpartition("/")[0], kind.plural) for kind in KINDS.values()}
 
 
 def test_nothing_is_wanted_of_an_empty_plan() -> None:
