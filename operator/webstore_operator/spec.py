@@ -14,8 +14,8 @@ from pydantic.alias_generators import to_camel
 GROUP, VERSION, PLURAL, KIND = "webstore.dev", "v1", "webstores", "WebStore"
 API_VERSION = f"{GROUP}/{VERSION}"
 
-# The longest name of an object is `<store>-shopping-command` or `<store>-elasticsearch`; pods add up to 12 characters
-# to it, and 63 are allowed in a label. Services must begin with a letter.
+# The longest name that is made of it is `<store>-logstash-expire`, a CronJob's, which may have 52 characters; the
+# charts have the same bound. Services must begin with a letter.
 NAME_PATTERN, NAME_LENGTH = "^[a-z]([-a-z0-9]*[a-z0-9])?$", 36
 
 Text = Annotated[str, Field(max_length=1024)]

@@ -20,6 +20,7 @@ from tests.charts.rendering import (
     render,
     workloads,
 )
+from webstore_operator.spec import NAME_LENGTH
 
 EVERY_CHART = sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml"))
 
@@ -71,6 +72,20 @@ def test_two_stores_in_one_namespace_share_nothing(store: list[dict[str, Any]]) 
     pods = [workload["spec"]["template"]["metadata"]["labels"] for workload in workloads(other)]
     for service in of_kind(store, "Service"):
         assert not [labels for labels in pods if service["spec"]["selector"].items() <= labels.items()]
+
+
+@pytest.mark.parametrize("indexer", ["rsyslog", "logstash"])
+def test_the_longest_name_of_a_store_is_none_too_long_for_what_is_made_of_it(indexer: str) -> None:
+    everything = {
+        "kafka": {"replicas": 3},
+        "tracing": {"enabled": True},
+        "logging": {"enabled": True, "indexer": indexer},
+        "metrics": {"monitors": True},
+    }
+    # A Job and a StatefulSet's revision have 11 characters more, and their names are labels, of 63.
+    longest = {"CronJob": 52, "StatefulSet": 52}
+    for item in render({"global": everything}, release="s" * NAME_LENGTH):
+        assert len(item["metadata"]["name"]) <= longest.get(item["kind"], 63)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -86,9 +86,9 @@ what to write instead. From the context of a service's chart.
 {{- $wrong = append $wrong (printf "%s.autoscaling needs %s.resources.requests.cpu, of which it is a share: write `resources: {requests: {cpu: 100m}}`." $.Chart.Name $.Chart.Name) -}}
 {{- end -}}
 {{- end -}}
-{{- /* The longest name that is made of it is a StatefulSet's pods' label, of at most 63 characters. */ -}}
-{{- if gt (len .Release.Name) 38 -}}
-{{- $wrong = append $wrong (printf "The release's name, %s, has %d characters, and names made of it would be too long: choose one of at most 38." .Release.Name (len .Release.Name)) -}}
+{{- /* The longest name that is made of it is <release>-logstash-expire, a CronJob's, of at most 52 characters. */ -}}
+{{- if gt (len .Release.Name) 36 -}}
+{{- $wrong = append $wrong (printf "The release's name, %s, has %d characters, and names made of it would be too long: choose one of at most 36." .Release.Name (len .Release.Name)) -}}
 {{- end -}}
 {{- concat $wrong (include "webstore.check.config" (list (printf "%s.config" .Chart.Name) .Values.config) | fromJsonArray) | toJson -}}
 {{- end }}

@@ -62,7 +62,7 @@ data:
 apiVersion: batch/v1
 kind: CronJob
 metadata:
-  name: {{ include "webstore.name" . }}-retention
+  name: {{ include "webstore.name" . }}-expire
   labels: {{- include "webstore.labels" . | nindent 4 }}
 spec:
   schedule: "17 0 * * *"
@@ -80,7 +80,7 @@ spec:
           {{- include "webstore.pod" (dict "top" . "user" 10001) | nindent 10 }}
           restartPolicy: Never
           containers:
-          {{- include "webstore.indexing.container" (list . "retention" (list "delete-older-than" (toString .Values.global.logging.retentionDays))) | nindent 10 }}
+          {{- include "webstore.indexing.container" (list . "expire" (list "delete-older-than" (toString .Values.global.logging.retentionDays))) | nindent 10 }}
           volumes:
           {{- include "webstore.indexing.volume" . | nindent 10 }}
 {{- end }}
