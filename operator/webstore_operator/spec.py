@@ -20,10 +20,16 @@ NAME_PATTERN, NAME_LENGTH = "^[a-z]([-a-z0-9]*[a-z0-9])?$", 36
 
 Text = Annotated[str, Field(max_length=1024)]
 Name = Annotated[str, Field(max_length=253, pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")]
+GivenName = Annotated[str, Field(max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Namespace = Annotated[str, Field(max_length=63, pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$")]
+# Where somebody else's server is, and where the store itself is found: an Ingress has no upper case.
 Host = Annotated[str, Field(max_length=253, pattern="^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)?$")]
-Url = Annotated[str, Field(max_length=1024, pattern="^(https?://[^ /]+[^ ]*)?$")]
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+OwnHost = Annotated[str, Field(max_length=253, pattern=rf"^({_LABEL}(\.{_LABEL})*)?$")]
+Url = Annotated[str, Field(max_length=1024, pattern=r"^(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s?#]*)?)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+_BROKER = "[A-Za-z0-9.-]+:[0-9]{1,5}"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 Quantity = Annotated[str | int, WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY})]
 Size = Annotated[str, Field(max_length=20, pattern=r"^[1-9][0-9]*(\.[0-9]+)?(M|G|T|Mi|Gi|Ti)$")]
@@ -31,7 +37,7 @@ Size = Annotated[str, Field(max_length=20, pattern=r"^[1-9][0-9]*(\.[0-9]+)?(M|G
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     """CEL rules for a schema, each with the message for who breaks it; a message in parentheses is a CEL expression
-    itself."""
+    itself. A field that has the name of a word of CEL's is `__namespace__` there."""
     return {
         "x-kubernetes-validations": [
             {"rule": rule, "messageExpression" if message.startswith("(") else "message": message}
@@ -40,20 +46,23 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     }
 
 
+# The charts have the same (values.schema.json and _check.tpl of webstore-lib).
+SETTING = "^(WEBSTORE|OTEL)_[A-Z0-9_]+$"
+SECRET_SETTING = "PASSWORD|TOKEN|SECRET|CREDENTIAL|PRIVATE_?KEY|API_?KEY|_HEADERS$"  # noqa: S105
+
 Config = Annotated[
     dict[Annotated[str, Field(max_length=128)], Annotated[str, Field(max_length=4096)]],
     Field(
         max_length=50,
         json_schema_extra=rules(
             (
-                "self.all(name, name.matches('^[A-Z][A-Z0-9_]*$'))",
-                "names of settings are those of environment variables, in upper case: WEBSTORE_LOG_LEVEL",
+                f"self.all(name, name.matches('{SETTING}'))",
+                "settings are those that begin with WEBSTORE_ or OTEL_, in upper case: WEBSTORE_LOG_LEVEL",
             ),
             (
-                "self.all(name, !name.matches('PASSWORD|TOKEN|SECRET|CREDENTIAL|PRIVATE_?KEY|API_?KEY'))",
-                "passwords and tokens do not belong into config, which everybody may read: name a Secret in the "
-                "field `secret` of database, "
-                "kafka, mail or logging",
+                f"self.all(name, !name.matches('{SECRET_SETTING}'))",
+                "passwords and tokens, and headers that carry them, do not belong into config, which everybody may "
+                "read: name a Secret in the field `secret` of database, kafka, mail or logging",
             ),
             (
                 "self.all(name, !(name in ['WEBSTORE_HOST', 'WEBSTORE_PORT', 'WEBSTORE_MIGRATE_ON_START']))",
@@ -74,7 +83,7 @@ class Model(BaseModel):
 class Images(Model):
     """Where the images of the services come from."""
 
-    registry: Text = Field(
+    registry: Annotated[str, Field(max_length=1024, pattern="^([a-z0-9][a-z0-9._/:-]*[a-z0-9])?$")] = Field(
         "",
         description="Put before the images' names: `registry.example.com/team` gives "
         "registry.example.com/team/webstore/customer.",
@@ -82,7 +91,7 @@ class Images(Model):
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", description="When nodes pull an image."
     )
-    pull_secrets: list[Name] = Field(
+    pull_secrets: list[GivenName] = Field(
         [], max_length=10, description="Names of Secrets of type kubernetes.io/dockerconfigjson."
     )
 
@@ -105,7 +114,7 @@ class Ingress(Model):
     )
 
     enabled: bool = Field(True, description="Make an Ingress (or HTTPRoutes, see gateway).")
-    host: Host = Field("", description="Host name that the store answers to; empty: every host name.")
+    host: OwnHost = Field("", description="Host name that the store answers to; empty: every host name.")
     class_name: Name = Field("", description="Ingress class; empty: the cluster's default one.")
     tls_secret: Name = Field(
         "", description="Name of a Secret of type kubernetes.io/tls; empty: no TLS here. Needs `host`."
@@ -113,7 +122,7 @@ class Ingress(Model):
     annotations: dict[str, Text] = Field(
         {}, max_length=50, description="Annotations of the Ingress, for its controller."
     )
-    controller_namespace: Name = Field(
+    controller_namespace: Namespace = Field(
         "",
         description="With networkPolicies: the namespace of the ingress controller or gateway. Empty: any "
         "namespace may connect.",
@@ -123,8 +132,17 @@ class Ingress(Model):
 class GatewayParent(Model):
     """The Gateway that HTTPRoutes attach to."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.name != '' || (self.__namespace__ == '' && self.sectionName == '')",
+                "gateway.parent.namespace and sectionName tell where in a Gateway: write gateway.parent.name too",
+            )
+        )
+    )
+
     name: Name = Field("", description="Name of the Gateway; empty: an Ingress is made instead.")
-    namespace: Name = Field("", description="Namespace of the Gateway; empty: the store's own.")
+    namespace: Namespace = Field("", description="Namespace of the Gateway; empty: the store's own.")
     section_name: Name = Field("", description="Name of the Gateway's listener; empty: all that allow it.")
 
 
@@ -221,7 +239,7 @@ class ExternalKafka(Model):
         )
     )
 
-    bootstrap_servers: Annotated[str, Field(max_length=1024, pattern="^([^ ,:]+:[0-9]+(,[^ ,:]+:[0-9]+)*)?$")] = Field(
+    bootstrap_servers: Annotated[str, Field(max_length=1024, pattern=rf"^({_BROKER}(,{_BROKER})*)?$")] = Field(
         "", description="`host:port,host:port`. Empty: the store starts its own."
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -290,7 +308,7 @@ class Tracing(Model):
     sampling: float = Field(
         1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all."
     )
-    host: Host = Field("", description="Host under which the ingress shows Zipkin, to everybody; empty: not at all.")
+    host: OwnHost = Field("", description="Host under which the ingress shows Zipkin, to everybody; empty: not at all.")
     external: ExternalTracing = Field(ExternalTracing(), description="Send traces there and start no Zipkin.")
 
 
@@ -323,7 +341,7 @@ class Logging(Model):
     )
     retention_days: int = Field(7, ge=1, le=3650, description="Days after which logs are deleted.")
     kibana: bool = Field(True, description="Start a Kibana, which shows the log.")
-    host: Host = Field("", description="Host under which the ingress shows Kibana, to everybody; empty: not at all.")
+    host: OwnHost = Field("", description="Host under which the ingress shows Kibana, to everybody; empty: not at all.")
     external: ExternalLogging = Field(ExternalLogging(), description="Use this Elasticsearch and start none.")
 
 
@@ -353,7 +371,7 @@ class Mail(Model):
     )
     port: Port = Field(25, description="Its port.")
     security: Literal["none", "starttls", "tls"] = Field("none", description="How the connection to it is protected.")
-    from_: Annotated[str, Field(max_length=320, pattern="^[^@ ]+@[^@ ]+$")] = Field(
+    from_: Annotated[str, Field(max_length=320, pattern=r"^[^@\s<>]+@[^@\s<>]+$")] = Field(
         "store@webstore.example", alias="from", description="Sender of the mails."
     )
     secret: Name = Field("", description="Name of a Secret with the keys `username` and `password`; empty: no login.")
@@ -382,7 +400,7 @@ class Auth(Model):
     )
     issuer: Url = Field("", description="OpenID Connect issuer URL, for oidc.")
     audience: Text = Field("", description="Audience that tokens must carry, for oidc.")
-    roles_claim: Annotated[str, Field(max_length=253)] = Field(
+    roles_claim: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         "roles", description="Claim that lists roles; dots descend (`realm_access.roles`)."
     )
 
@@ -423,7 +441,13 @@ class Service(Model):
             (
                 "!has(self.replicas) || !has(self.autoscaling)",
                 "replicas and autoscaling exclude each other: remove replicas, and set autoscaling.min and max",
-            )
+            ),
+            (
+                "!has(self.autoscaling) || !has(self.resources.requests) || !has(self.resources.requests.cpu) || "
+                "(type(self.resources.requests.cpu) == string ? self.resources.requests.cpu.matches('[1-9]') : "
+                "self.resources.requests.cpu > 0)",
+                "autoscaling aims at a share of resources.requests.cpu, which is 0: write more, as 100m, or remove it",
+            ),
         )
     )
 
