@@ -352,6 +352,11 @@ class Metrics(Model):
         False,
         description="Add PodMonitors, alert rules and a Grafana dashboard. The cluster needs the Prometheus operator.",
     )
+    namespace: Namespace = Field(
+        "",
+        description="With networkPolicies: the namespace of Prometheus, which may connect from there. Empty: with "
+        "monitors any namespace may, so write it where ingress.controllerNamespace is set.",
+    )
 
 
 class Mail(Model):
@@ -482,7 +487,13 @@ class WebStoreSpec(Model):
                 "with gateway.parent there is no Ingress: remove ingress.className and ingress.tlsSecret (the "
                 "Gateway's listener has the "
                 "certificate), and leave ingress.enabled true",
-            )
+            ),
+            (
+                "!self.networkPolicies || !self.metrics.monitors || self.ingress.controllerNamespace == '' || "
+                "self.metrics.__namespace__ != ''",
+                "metrics.monitors with ingress.controllerNamespace needs metrics.namespace, or Prometheus cannot reach "
+                "the services: write the namespace it runs in",
+            ),
         )
     )
 

@@ -49,6 +49,10 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         {"global": {"kafka": {"external": {"securityProtocol": "SSL"}}}},
         "global.kafka.external needs bootstrapServers: write `bootstrapServers: kafka-1.example.com:9092`",
     ),
+    "Prometheus shut out": (
+        {"global": {"metrics": {"monitors": True}, "ingress": {"controllerNamespace": "traefik"}}},
+        "needs global.metrics.namespace, or Prometheus cannot reach the services: write the namespace it runs in.",
+    ),
     "a user of no Elasticsearch": (
         {"global": {"logging": {"external": {"secret": "elastic"}}}},
         "global.logging.external.secret needs global.logging.external.url",

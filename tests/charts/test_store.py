@@ -126,6 +126,39 @@ def test_without_an_ingress_nothing_leads_in() -> None:
     assert not of_kind(objects, "Ingress", "HTTPRoute")
 
 
+def lets_in(values: dict[str, Any], port: int | str, namespace: str) -> bool:
+    """Whether a service's policy lets a pod of another namespace connect to this port."""
+    label = {"kubernetes.io/metadata.name": namespace}
+    rules = named(render({"global": values}), "NetworkPolicy", "store-order")["spec"]["ingress"]
+    return any(
+        {"port": port} in rule["ports"]
+        and ("from" not in rule or {"namespaceSelector": {"matchLabels": label}} in rule["from"])
+        for rule in rules
+    )
+
+
+def test_prometheus_reaches_the_figures_of_services_and_collectors_from_its_namespace_alone() -> None:
+    closed = {"ingress": {"controllerNamespace": "traefik"}, "tracing": {"enabled": True}}
+    watched = {**closed, "metrics": {"monitors": True, "namespace": "monitoring"}}
+    for port in ("http", 8888):
+        assert not lets_in(closed, port, "monitoring")
+        assert lets_in(watched, port, "monitoring")
+        assert not lets_in(watched, port, "elsewhere")
+    assert not lets_in(watched, 8888, "traefik")
+
+
+def test_prometheus_reaches_them_from_anywhere_where_nothing_is_said() -> None:
+    assert lets_in({"metrics": {"monitors": True}, "logging": {"enabled": True}}, 8888, "anywhere")
+    assert not lets_in({"logging": {"enabled": True}}, 8888, "anywhere")
+    assert not lets_in({"metrics": {"monitors": True}}, 8888, "anywhere"), "there is no collector"
+
+
+def test_the_collectors_port_is_the_one_that_the_policy_names() -> None:
+    order = named(render({"global": {"tracing": {"enabled": True}}}), "Deployment", "store-order")
+    [collector] = [container for container in containers(order) if container["name"] == "telemetry"]
+    assert {"name": "telemetry", "containerPort": 8888} in collector["ports"]
+
+
 EXTERNAL = {
     "database": ({"external": {"host": "db.example.com", "secret": "passwords"}}, "postgres"),
     "kafka": ({"external": {"bootstrapServers": "a.example.com:9092"}}, "kafka"),

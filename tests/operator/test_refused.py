@@ -69,6 +69,10 @@ REFUSED: list[tuple[Object, str]] = [
     ({"logging": {"external": {"url": "http://e:9200"}}}, "set logging.enabled: true"),
     ({"logging": {"enabled": True, "external": {"secret": "s"}}}, "write its url too"),
     ({"logging": {"indexer": "fluentd"}}, 'supported values: "rsyslog", "logstash"'),
+    (
+        {"metrics": {"monitors": True}, "ingress": {"controllerNamespace": "traefik"}},
+        "needs metrics.namespace, or Prometheus cannot reach the services",
+    ),
     ({"mail": {"secret": "s"}}, "write mail.host too"),
     ({"mail": {"security": "tls"}}, "write mail.host too"),
     ({"auth": {"mode": "oidc"}}, "auth.issuer"),

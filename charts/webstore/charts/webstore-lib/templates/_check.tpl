@@ -47,6 +47,9 @@ what to write instead. From the context of a service's chart.
 {{- $wrong = append $wrong (printf "global.kafka.external.caSecret is not used with securityProtocol %s: write SSL or SASL_SSL, or leave caSecret empty." .securityProtocol) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .networkPolicies .metrics.monitors .ingress.controllerNamespace (not .metrics.namespace) -}}
+{{- $wrong = append $wrong "global.metrics.monitors with global.ingress.controllerNamespace needs global.metrics.namespace, or Prometheus cannot reach the services: write the namespace it runs in." -}}
+{{- end -}}
 {{- if and .logging.external.secret (not .logging.external.url) -}}
 {{- $wrong = append $wrong "global.logging.external.secret needs global.logging.external.url: write the Elasticsearch server's, `url: https://elasticsearch.example.com:9200`." -}}
 {{- end -}}

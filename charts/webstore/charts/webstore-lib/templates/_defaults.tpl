@@ -53,6 +53,7 @@ logging:
   external: {url: "", secret: ""}
 metrics:
   monitors: false
+  namespace: ""
 mail:
   host: ""
   port: 25

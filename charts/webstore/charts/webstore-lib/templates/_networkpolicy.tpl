@@ -21,6 +21,16 @@ spec:
         matchLabels: {{- include "webstore.peer" (list $top .) | nindent 10 }}
     {{- end }}
     {{- end }}
+  {{- with $top.Values.global.metrics }}
+  {{- if or .monitors .namespace }}
+  # Prometheus. The collector's port by its number: it is a sidecar's, whose names not every network plugin knows.
+  - ports: [{port: http}{{ if include "webstore.telemetry.enabled" $top }}, {port: 8888}{{ end }}]
+    {{- with .namespace }}
+    from:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}
+    {{- end }}
+  {{- end }}
+  {{- end }}
   egress:
   {{- include "webstore.egress.dns" . | nindent 2 }}
   {{- include "webstore.egress.database" $top | nindent 2 }}
