@@ -476,6 +476,16 @@ class Services(Model):
     shopping_query: Service = Field(Service(), description="What shows carts and checks them out.")
 
 
+# What max_connections of the store's own PostgreSQL carries (values.yaml of charts/postgres), where each pod has its 12
+# and a roll-out adds a quarter.
+MOST_PODS = 30
+_PODS = " + ".join(
+    f"(has(self.services.{name}.autoscaling) ? self.services.{name}.autoscaling.max : "
+    f"has(self.services.{name}.replicas) ? self.services.{name}.replicas : 1)"
+    for name in map(to_camel, Services.model_fields)
+)
+
+
 class WebStoreSpec(Model):
     """What a store shall be. Nothing needs to be set: `spec: {}` is a working store."""
 
@@ -493,6 +503,11 @@ class WebStoreSpec(Model):
                 "self.metrics.__namespace__ != ''",
                 "metrics.monitors with ingress.controllerNamespace needs metrics.namespace, or Prometheus cannot reach "
                 "the services: write the namespace it runs in",
+            ),
+            (
+                f"self.database.external.host != '' || {_PODS} <= {MOST_PODS}",
+                f"the store's own PostgreSQL serves at most {MOST_PODS} pods of services at once: lower replicas or "
+                "autoscaling.max, or use database.external",
             ),
         )
     )

@@ -29,13 +29,13 @@ ODD = st.one_of(
     st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=30),
 )
 CONFIG = st.dictionaries(st.from_regex(r"WEBSTORE_[A-Z]{1,3}_[A-Z0-9]{1,8}", fullmatch=True), ODD, max_size=4)
-AUTOSCALING = st.just({}) | st.tuples(st.integers(1, 5), st.integers(0, 5), st.integers(1, 100)).map(
+AUTOSCALING = st.just({}) | st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(1, 100)).map(
     lambda three: {"min": three[0], "max": three[0] + three[1], "cpu": three[2]}
 )
 SERVICE = st.fixed_dictionaries(
     {},
     optional={
-        "replicas": st.integers(1, 9),
+        "replicas": st.integers(1, 6),
         "autoscaling": AUTOSCALING,
         "config": CONFIG,
         "resources": st.fixed_dictionaries({"limits": st.fixed_dictionaries({"memory": SIZES})}),

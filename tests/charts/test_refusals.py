@@ -81,6 +81,10 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         {"product": {"autoscaling": {"min": 1, "max": 2}, "resources": {"requests": {"cpu": None}}}},
         "product.autoscaling needs product.resources.requests.cpu, of which it is a share: write `resources: ",
     ),
+    "more pods than the store's own database serves": (
+        {"order": {"replicas": 17}, "product": {"autoscaling": {"min": 1, "max": 11}}},
+        "at most 30 pods of services at once, and these are up to 31: lower replicas or autoscaling.max, raise ",
+    ),
     "a password among the settings": (
         {"global": {"config": {"WEBSTORE_KAFKA_PASSWORD": "x"}}},
         "global.config.WEBSTORE_KAFKA_PASSWORD looks like a secret, and ConfigMaps are no place for one: put it into",
@@ -106,6 +110,13 @@ def test_values_that_do_not_go_together_are_refused_with_what_to_write(mistake: 
     with pytest.raises(Refused) as refused:
         manifest(values)
     assert message in str(refused.value)
+
+
+def test_as_many_pods_as_the_database_serves_are_taken() -> None:
+    assert manifest({"order": {"replicas": 16}, "product": {"autoscaling": {"min": 1, "max": 11}}})
+    busy = {"order": {"replicas": 60}}
+    assert manifest({**busy, "global": {"database": GIVEN["global"]["database"]}})
+    assert manifest({**busy, "postgres": {"settings": {"max_connections": 1100}}})
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -15,7 +15,7 @@ from webstore_operator.credentials import KEYS, wanted
 from webstore_operator.desired import EMPTY, Owner, Plan, Ref, Renderer, RenderError, build, revision, values
 from webstore_operator.kinds import KINDS
 from webstore_operator.settings import RELEASE, Settings
-from webstore_operator.spec import WebStoreSpec
+from webstore_operator.spec import MOST_PODS, WebStoreSpec
 
 OWNER = Owner("shop", "store", "uid-1")
 
@@ -185,14 +185,15 @@ def test_the_secrets_that_a_spec_names_are_known_with_their_keys() -> None:
 words = st.from_regex(r"\A[a-z]([a-z0-9-]{0,8}[a-z0-9])?\Z")
 text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=30)
 config = st.dictionaries(st.from_regex(r"\AWEBSTORE_[A-Z]{1,12}_[XYZ]\Z"), text, max_size=3)
-replicas = st.fixed_dictionaries({"replicas": st.integers(1, 9)})
+# Of five services not more pods than the store's own PostgreSQL serves.
+replicas = st.fixed_dictionaries({"replicas": st.integers(1, MOST_PODS // 5)})
 scaled = st.builds(
     lambda low, more, cpu: {
         "autoscaling": {"min": low, "max": low + more, "cpu": cpu},
         "resources": {"requests": {"cpu": "100m"}},
     },
-    st.integers(1, 9),
-    st.integers(0, 9),
+    st.integers(1, 3),
+    st.integers(0, MOST_PODS // 5 - 3),
     st.integers(1, 100),
 )
 service = st.one_of(st.just({}), replicas, scaled, st.fixed_dictionaries({"config": config}))

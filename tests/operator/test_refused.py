@@ -46,6 +46,10 @@ REFUSED: list[tuple[Object, str]] = [
         {"services": {"order": {"autoscaling": {"max": 3}, "resources": {"requests": {"cpu": 0}}}}},
         "which is 0: write more",
     ),
+    (
+        {"services": {"order": {"replicas": 17}, "product": {"autoscaling": {"max": 11}}}},
+        "at most 30 pods of services at once: lower replicas or autoscaling.max, or use database.external",
+    ),
     ({"services": {"order": {"replicas": 0}}}, "greater than or equal to 1"),
     ({"services": {"orders": {}}}, "unknown field"),
     ({"services": {"order": {"resources": {"requests": {"memory": "much"}}}}}, "requests.memory"),
@@ -118,6 +122,12 @@ async def test_what_cannot_be_changed_later_is_refused(kube: Kube, change: Objec
         await kube.patch("webstores", "default", name, {"spec": {part: change[part] | external}})
     finally:
         await kube.delete("webstores", "default", name)
+
+
+async def test_an_external_database_may_serve_more_pods(kube: Kube) -> None:
+    busy = {"order": {"replicas": 100}, "product": {"autoscaling": {"max": 100}}}
+    await dry_run(kube, {"services": busy, "database": {"external": {"host": "db"}}})
+    await dry_run(kube, {"services": {"order": {"replicas": 16}, "product": {"autoscaling": {"max": 11}}}})
 
 
 async def test_the_smallest_spec_gets_all_defaults(kube: Kube) -> None:
