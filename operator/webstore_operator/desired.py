@@ -88,6 +88,11 @@ def values(spec: WebStoreSpec, name: str, credentials_revision: str) -> Object:
     shared = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"services", "paused"})
     shared |= {"credentialsSecret": CREDENTIALS.format(name), "credentialsRevision": credentials_revision}
     services = spec.services.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for service in services.values():
+        resources = service["resources"]
+        if "memory" in resources.get("requests", {}) and "memory" not in resources.get("limits", {}):
+            # The chart's own limit may be below it, which the API server refuses; null takes it out.
+            resources["limits"] = {**resources.get("limits", {}), "memory": None}
     return {"global": shared, **services}
 
 

@@ -435,7 +435,11 @@ class Resources(Model):
     """What a pod may use."""
 
     requests: Quantities | None = Field(None, description="What a node must have free.")
-    limits: Quantities | None = Field(None, description="What it may use at most.")
+    limits: Quantities | None = Field(
+        None,
+        description="What it may use at most. Where requests.memory is set and limits.memory is not, there is no limit "
+        "of memory: the chart's own may be below what is requested.",
+    )
 
 
 class Service(Model):

@@ -61,6 +61,9 @@ def test_what_the_definition_takes_the_charts_schemas_take(given: dict[str, Any]
     service = json.loads((CHARTS / "order/values.schema.json").read_text())
     jsonschema.validate({"global": told.pop("global")}, shared)
     for section in told.values():
+        limits = section["resources"].get("limits", {})
+        if limits.get("memory", "") is None:  # which takes the chart's own out before Helm looks at the schema
+            del limits["memory"]
         jsonschema.validate(section, service)
 
 

@@ -105,6 +105,27 @@ async def test_new_credentials_change_exactly_the_workloads_that_read_them(rende
     assert changed == {"customer", "product", "order", "shopping-command", "shopping-query", "postgres"}
 
 
+@pytest.mark.parametrize(
+    ("resources", "limits"),
+    [
+        ({}, {"memory": "256Mi"}),
+        ({"requests": {"cpu": "200m"}}, {"memory": "256Mi"}),
+        ({"requests": {"memory": "512Mi"}}, {}),
+        ({"requests": {"memory": "512Mi"}, "limits": {"cpu": 2}}, {"cpu": 2}),
+        ({"requests": {"memory": "512Mi"}, "limits": {"memory": "1Gi"}}, {"memory": "1Gi"}),
+    ],
+    ids=["nothing set", "CPU requested", "memory requested", "CPU limited", "memory limited"],
+)
+async def test_the_charts_limit_of_memory_gives_way_to_a_request(
+    renderer: Renderer, resources: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    found = await plan(renderer, services={"order": {"resources": resources}})
+    order = Ref("Deployment", "store-order")
+    pod = found.objects([order])[order]["spec"]["template"]["spec"]
+    for container in pod["initContainers"] + pod["containers"]:
+        assert container["resources"]["limits"] == limits
+
+
 def test_a_revision_changes_with_the_spec_and_with_the_operators_release() -> None:
     spec = WebStoreSpec()
     assert revision(spec, "1") == revision(WebStoreSpec(), "1")
