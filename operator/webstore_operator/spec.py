@@ -240,7 +240,9 @@ class ExternalKafka(Model):
     )
 
     bootstrap_servers: Annotated[str, Field(max_length=1024, pattern=rf"^({_BROKER}(,{_BROKER})*)?$")] = Field(
-        "", description="`host:port,host:port`. Empty: the store starts its own."
+        "",
+        description="`host:port,host:port`, of a Kafka for this store alone: topics and consumer groups are called the "
+        "same in every store, and two stores would take each other's events. Empty: the store starts its own.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
@@ -315,7 +317,12 @@ class Tracing(Model):
 class ExternalLogging(Model):
     """An Elasticsearch that is there already."""
 
-    url: Url = Field("", description="`https://host:9200`. Empty: the store starts its own.")
+    url: Url = Field(
+        "",
+        description="`https://host:9200`, of an Elasticsearch for this store alone: indices are called the same in "
+        "every store, whose logs would be mixed, and deleted after the fewest retentionDays. Empty: the store starts "
+        "its own.",
+    )
     secret: Name = Field("", description="Name of a Secret with the keys `username` and `password`; empty: no login.")
 
 
