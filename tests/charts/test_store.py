@@ -211,6 +211,12 @@ def test_an_autoscaled_service_leaves_its_replicas_to_the_autoscaler() -> None:
     assert scaler["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
 
 
+def test_a_roll_out_adds_a_pod_to_each_four_and_takes_none_away() -> None:
+    for deployment in of_kind(render(), "Deployment"):
+        if deployment["metadata"]["labels"]["app.kubernetes.io/component"] == "service":
+            assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
+
+
 def test_images_come_from_the_registry_and_version_that_are_set() -> None:
     objects = render({"global": {"version": "1.2.3", "images": {"registry": "registry.example.com/team"}}})
     for service in SERVICES:

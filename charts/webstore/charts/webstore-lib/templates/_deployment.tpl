@@ -19,7 +19,7 @@ spec:
   selector:
     matchLabels: {{- include "webstore.selector" $top | nindent 6 }}
   strategy:
-    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+    rollingUpdate: {maxSurge: 25%, maxUnavailable: 0}
   template:
     metadata:
       labels: {{- include "webstore.labels" $top | nindent 8 }}
