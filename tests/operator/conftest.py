@@ -65,15 +65,18 @@ async def namespaces(kube: Kube) -> AsyncIterator[Callable[[], Awaitable[str]]]:
 
 
 @pytest.fixture
-async def store(kube: Kube, namespaces: Callable[[], Awaitable[str]]) -> Store:
-    """A store that is not made yet, in a namespace of its own."""
-    return Store(kube, await namespaces())
+async def store(kube: Kube, namespaces: Callable[[], Awaitable[str]]) -> AsyncIterator[Store]:
+    """A store that is not made yet, in a namespace of its own, which goes with the test: the next operator would look
+    at it too."""
+    store = Store(kube, await namespaces())
+    yield store
+    await kube.delete("namespaces", "", store.namespace)
 
 
 @pytest.fixture(scope="module")
 async def ready_stores(
     request: pytest.FixtureRequest, kube: Kube, operator: Operator, namespaces: Callable[[], Awaitable[str]]
-) -> list[Store]:
+) -> AsyncIterator[list[Store]]:
     """Stores with nothing but defaults, one for each test of the module that asks for `installed`: made all at once."""
     wanted = sum(
         "installed" in item.fixturenames
@@ -83,7 +86,9 @@ async def ready_stores(
     stores = [Store(kube, await namespaces()) for _ in range(wanted)]
     for store in stores:
         await store.apply()
-    return stores
+    yield list(stores)
+    for store in stores:
+        await kube.delete("namespaces", "", store.namespace)
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ class Proxy:
         async with ClientSession(
             connector=connector, timeout=ClientTimeout(total=None), auto_decompress=False
         ) as self._session:
-            runner = web.ServerRunner(web.Server(self.handle, access_log=None))
+            # A watch that is quiet does not notice that its operator is gone: nobody waits for it at the end.
+            runner = web.ServerRunner(web.Server(self.handle, access_log=None), shutdown_timeout=0.1)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
