@@ -50,24 +50,20 @@ async def operator(rights: Rights, folder: Path, kubelet: Kubelet) -> AsyncItera
 
 
 @pytest.fixture(scope="session")
-async def namespaces(kube: Kube) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    """Makes namespaces; they are deleted at the end, and nobody waits for it."""
-    made = []
+async def namespaces(kube: Kube) -> Callable[[], Awaitable[str]]:
+    """Makes namespaces; who asks for one deletes it, as the next operator would look at its stores too."""
 
     async def make() -> str:
-        made.append(f"test-{uuid.uuid4().hex[:8]}")
-        await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made[-1]}})
-        return made[-1]
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        return name
 
-    yield make
-    for name in made:
-        await kube.delete("namespaces", "", name)
+    return make
 
 
 @pytest.fixture
 async def store(kube: Kube, namespaces: Callable[[], Awaitable[str]]) -> AsyncIterator[Store]:
-    """A store that is not made yet, in a namespace of its own, which goes with the test: the next operator would look
-    at it too."""
+    """A store that is not made yet, in a namespace of its own, which goes with the test."""
     store = Store(kube, await namespaces())
     yield store
     await kube.delete("namespaces", "", store.namespace)
