@@ -145,7 +145,7 @@ class Applier:
                 await self._cluster.apply(kind, _handover(body, before), manager=HANDOVER, force=True)
             # Something that is not known to be the store's own is not taken over: that would be a conflict, and is
             # told.
-            if before is None and ref.kind in _WITHOUT_CONFLICT:
+            if before is None and ref.kind in _WITHOUT_CONFLICT - self._owned.unwatched:
                 await self._check_free(store, ref)
             answer = await self._cluster.apply(kind, body, manager=MANAGER, force=before is not None)
         except ApiError as error:
