@@ -36,6 +36,11 @@ class Server:
         self.senders: list[str] = []
         self.thinks_seconds = 0.0
 
+    async def until_it_has_a_mail(self) -> None:
+        async with asyncio.timeout(20):
+            while not self.mails:
+                await asyncio.sleep(0.02)
+
     async def handle_MAIL(self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]) -> str:
         if self.senders:
             return self.senders.pop(0)
@@ -216,9 +221,7 @@ async def test_a_server_that_thinks_for_long_gets_a_mail_once(
     with smtp(server, port):
         async with running(databases, tmp_path, port) as service:
             order_id = await service.placed(await service.customer())
-            async with asyncio.timeout(20):
-                while not server.mails:
-                    await asyncio.sleep(0.02)
+            await server.until_it_has_a_mail()
             taken = await service.mail(order_id)
             mail = await service.until(order_id, state="sent")
     assert mail["next_attempt_at"] > taken["next_attempt_at"], "no other replica gets it meanwhile"
@@ -233,9 +236,7 @@ async def test_a_mail_that_is_being_sent_when_the_service_stops_is_not_sent_agai
     with smtp(server, port):
         async with running(databases, tmp_path, port) as service:
             order_id = await service.placed(await service.customer())
-            async with asyncio.timeout(20):
-                while not server.mails:
-                    await asyncio.sleep(0.02)
+            await server.until_it_has_a_mail()
     assert (await service.mail(order_id))["state"] == "sent"
 
 
