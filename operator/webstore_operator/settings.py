@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="Address of /livez, /readyz and /metrics")  # noqa: S104
     port: int = Field(8080, ge=0, le=65535, description="Their port")
     ready_seconds: float = Field(
-        300, gt=0, description="How long a stage of a rollout may take before it is rolled back"
+        300, gt=0, description="How long a rollout may go on without one more ready pod before it is rolled back"
     )
     lease_seconds: int = Field(15, ge=4, le=600, description="How long a copy that is gone keeps the Lease")
     workers: int = Field(16, ge=1, le=200, description="WebStores that are reconciled at the same time")
