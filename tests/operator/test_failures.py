@@ -71,10 +71,10 @@ async def test_a_roll_out_that_goes_forward_or_is_paused_is_not_given_up(install
     kubelet.held = {product}
     await installed.apply(new)
     await eventually("the first new pod starts", lambda: kubelet.holds(product))
-    await asyncio.sleep(READY_SECONDS * 2 / 3)
+    await asyncio.sleep(READY_SECONDS * 0.55)
     kubelet.release_one(product)
     await eventually("the second new pod starts", lambda: kubelet.holds(product))
-    await asyncio.sleep(READY_SECONDS * 2 / 3)
+    await asyncio.sleep(READY_SECONDS * 0.55)
     assert (await installed.condition("Progressing"))["reason"] == "Updating", "a pod became ready meanwhile"
 
     await installed.apply({**new, "paused": True})

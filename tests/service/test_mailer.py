@@ -214,10 +214,10 @@ async def test_a_refusal_of_the_sender_loses_no_mail(databases: Databases, tmp_p
 async def test_a_server_that_thinks_for_long_gets_a_mail_once(
     databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webstore_customer.mailer._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("webstore_customer.mailer._CONNECT_SECONDS", 2)
     monkeypatch.setattr("webstore_customer.mailer._HOLD_SECONDS", 0.2)
     server, port = Server(), free_port()
-    server.thinks_seconds = 2
+    server.thinks_seconds = 3
     with smtp(server, port):
         async with running(databases, tmp_path, port) as service:
             order_id = await service.placed(await service.customer())
