@@ -55,6 +55,11 @@ def _newer_release(store: Store, folder: Path) -> Path:
     return folder
 
 
+def _orders_go_on(load: Load) -> None:
+    before = load.orders
+    eventually("orders after the roll-out", lambda: load.orders > before + 4, 60)
+
+
 def test_a_newer_operator_brings_its_crd_and_rolls_all_services_and_the_way_back_and_no_request_fails(
     store: Store, tmp_path: Path
 ) -> None:
@@ -65,11 +70,11 @@ def test_a_newer_operator_brings_its_crd_and_rolls_all_services_and_the_way_back
         assert "Newer:" in store.kubectl("explain", "webstore.spec.paused")
         eventually("the newer version is ready", lambda: status(store)["version"] == NEWER, 300)
         assert versions(store) == {NEWER}
+        _orders_go_on(load)
         store.apply({"version": VERSION})
         store.await_ready()
         assert versions(store) == {VERSION}
-        before = load.orders
-        eventually("orders after the roll-outs", lambda: load.orders > before + 4, 60)
+        _orders_go_on(load)
     assert (load.wrong, load.away) == ([], [])
     load.check_the_books()
     pods = uids(store.pods())

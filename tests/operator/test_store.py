@@ -289,22 +289,21 @@ async def test_a_credential_that_somebody_takes_out_is_made_anew(installed: Stor
 @pytest.mark.parametrize(
     ("api", "kind", "plural", "content"),
     [
+        ("v1", "ConfigMap", "configmaps", {"data": {"WEBSTORE_AUTH_MODE": "theirs"}}),
         ("v1", "ConfigMap", "configmaps", {"data": {"colour": "theirs"}}),
         ("v1", "ServiceAccount", "serviceaccounts", {}),
         ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", {"spec": {"podSelector": {}}}),
     ],
 )
+@pytest.mark.parametrize("labels", [{}, {"app.kubernetes.io/managed-by": "Helm"}], ids=["no label", "of Helm"])
 async def test_what_belongs_to_somebody_else_is_not_taken_over(
-    store: Store, kube: Kube, api: str, kind: str, plural: str, content: Object
+    store: Store, kube: Kube, api: str, kind: str, plural: str, content: Object, labels: Object
 ) -> None:
-    metadata = {"namespace": store.namespace, "name": "store-order"}
-    await kube.apply({"apiVersion": api, "kind": kind, "metadata": metadata, **content})
+    metadata = {"namespace": store.namespace, "name": "store-order", "labels": labels}
+    theirs = await kube.apply({"apiVersion": api, "kind": kind, "metadata": metadata, **content})
     await store.apply()
     await store.until("Degraded", reason="NameTaken", saying=f"The {kind} store-order is there already")
-    body = await kube.get(plural, store.namespace, "store-order")
-    assert body is not None
-    assert "ownerReferences" not in body["metadata"]
-    assert "labels" not in body["metadata"]
+    assert await kube.get(plural, store.namespace, "store-order") == theirs
     await kube.delete(plural, store.namespace, "store-order")
     await store.until("Ready")
 

@@ -46,7 +46,9 @@ async def test_a_schema_of_a_newer_release_is_worked_on_and_left_alone(databases
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
-async def test_a_password_may_have_any_character_and_a_silent_database_is_noticed(databases: Databases) -> None:
+async def test_a_password_may_have_any_character_and_every_connection_has_a_limit_to_silence(
+    databases: Databases,
+) -> None:
     password = "to p%20+@:/?#'\\ é"
     url = make_url(databases.of("product")).set(password=password).render_as_string(hide_password=False)
     database = SERVICES["product"].database(Settings(database_url=url, database_password=SecretStr(password)))
