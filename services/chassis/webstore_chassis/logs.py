@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from typing import Any, cast
@@ -57,26 +58,46 @@ class _Entrance(QueueHandler):
             LOG_LINES_LOST.labels("queue full").inc()
 
 
-class _Target(logging.StreamHandler[Any]):
+class _Target:
     """Where lines go: buffered, until the listener has no more of them."""
 
-    name_in_figures = ""
+    def __init__(self, stream: Any, formatter: logging.Formatter, name_in_figures: str) -> None:
+        self.stream = stream
+        self.formatter = formatter
+        self.name_in_figures = name_in_figures
+
+    def write(self, line: str) -> None:
+        self.stream.write(line)
 
     def flush(self) -> None:
-        """Nothing yet; see `write_out`."""
+        self.stream.flush()
 
-    def write_out(self) -> None:
-        try:
-            super().flush()
-        except (OSError, ValueError):
-            LOG_LINES_LOST.labels(self.name_in_figures).inc()
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        LOG_LINES_LOST.labels(self.name_in_figures).inc()
+class _File(_Target):
+    """A file, and the one before it: a reader that is behind by no more than that misses nothing."""
+
+    def __init__(self, path: str, most_bytes: int, formatter: logging.Formatter) -> None:
+        # Of the handler, what opens and rotates; what it does for each line would cost more than to format it.
+        self._rotating = RotatingFileHandler(path, backupCount=1, encoding="utf-8")
+        self._most_bytes = most_bytes
+        super().__init__(self._rotating.stream, formatter, "file")
+        self._size = self.stream.tell()
+
+    def write(self, line: str) -> None:
+        # A line more than the bound, or a character that is two bytes, does no harm.
+        if self._size >= self._most_bytes:
+            self._rotating.doRollover()
+            self.stream, self._size = self._rotating.stream, 0
+        super().write(line)
+        self._size += len(line)
 
 
 class _Listener(QueueListener):
     """The thread that writes."""
+
+    def __init__(self, records: "queue.Queue[logging.LogRecord]", targets: Sequence[_Target]) -> None:
+        super().__init__(records)
+        self._targets = targets
 
     def dequeue(self, block: bool) -> logging.LogRecord:
         records = cast("queue.Queue[logging.LogRecord]", self.queue)
@@ -88,58 +109,40 @@ class _Listener(QueueListener):
             time.sleep(_GATHER_SECONDS)
             return first
 
+    def handle(self, record: logging.LogRecord) -> None:
+        formatter, line = None, ""
+        for target in self._targets:
+            try:
+                if target.formatter is not formatter:
+                    line, formatter = f"{target.formatter.format(record)}\n", target.formatter
+                target.write(line)
+            except Exception:
+                LOG_LINES_LOST.labels(target.name_in_figures).inc()
+
     def stop(self) -> None:
         super().stop()
         self.write_out()
 
     def write_out(self) -> None:
-        for handler in self.handlers:
-            cast("_Target", handler).write_out()
+        for target in self._targets:
+            try:
+                target.flush()
+            except (OSError, ValueError):
+                LOG_LINES_LOST.labels(target.name_in_figures).inc()
 
     def enqueue_sentinel(self) -> None:
         self.queue.put(self._sentinel)  # type: ignore[attr-defined]  # unlike the base's, waits for a place
-
-
-class _Stdout(_Target):
-    name_in_figures = "stdout"
-
-
-class _File(_Target, RotatingFileHandler):
-    """A file, and the one before it: a reader that is behind by no more than that misses nothing."""
-
-    name_in_figures = "file"
-
-    def _open(self) -> Any:
-        stream = super()._open()
-        self._size = stream.tell()
-        return stream
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        self._size += len(line) + 1
-        return line
-
-    def shouldRollover(self, record: logging.LogRecord) -> int:
-        # The base formats the line just to measure it, and asks the file for its size, which writes out each line. A
-        # line more than the bound, or a character that is two bytes, does no harm.
-        return int(self._size >= self.maxBytes)
 
 
 class _Lines(JsonFormatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: str | None = getattr(record, "_line", None)
-        if line is None:
-            record._line = line = super().format(record)
-        return line
-
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {
             name: value if name in _OURS else masked(value, name)
             for name, value in log_data.items()
-            if value is not None and name != "_line"
+            if value is not None
         }
 
 
@@ -158,19 +161,15 @@ def configure(settings: Settings, *, stream: Any = None) -> None:
         rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
         json_serializer=lambda fields, **_: _encode(fields),
     )
-    console = _Stdout(stream or sys.stdout)
     text = _Text("{asctime} {levelname:7} {service}: {message}", style="{", datefmt="%H:%M:%S")
-    console.setFormatter(lines if settings.log_format == "json" else text)
-    targets: list[logging.Handler] = [console]
+    targets = [_Target(stream or sys.stdout, lines if settings.log_format == "json" else text, "stdout")]
     if settings.log_file:
-        file = _File(settings.log_file, maxBytes=settings.log_file_bytes, backupCount=1, encoding="utf-8")
-        file.setFormatter(lines)
-        targets.append(file)
+        targets.append(_File(settings.log_file, settings.log_file_bytes, lines))
     # Nobody reads these of a record, and each costs a look (https://docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     records: queue.Queue[logging.LogRecord] = queue.Queue(_QUEUED_LINES)
-    _listener = _Listener(records, *targets)
+    _listener = _Listener(records, targets)
     _listener.start()
     logging.basicConfig(level=settings.log_level, handlers=[_Entrance(records)], force=True)
     for noisy in ("httpx", "httpcore", "aiokafka", "alembic", "uvicorn.access", "urllib3"):
