@@ -108,6 +108,28 @@ def test_statements_are_seen_and_their_values_are_not(receiver: Receiver, shop: 
         assert value not in said
 
 
+def test_what_a_caller_sends_is_in_a_span_masked_and_cut(receiver: Receiver, shop: Shop) -> None:
+    agent = "odd" * 5_000
+    shop.answer("GET", "/product/ann.smith@mail.example", **{"User-Agent": agent})
+    span = _that(receiver, "user_agent.original", agent[:4096])
+    assert span.attributes["url.path"] == "/product/***"
+
+
+def test_a_path_that_leads_nowhere_is_no_name(receiver: Receiver, shop: Shop) -> None:
+    shop.answer("GET", "/product/a/b/c")
+    span = _that(receiver, "url.path", "/product/a/b/c")
+    assert span.name == "GET", "there would be as many names as paths"
+    assert "http.route" not in span.attributes
+
+
+def _that(receiver: Receiver, attribute: str, value: str) -> Span:
+    def those(spans: list[Span]) -> list[Span]:
+        return [span for span in spans if span.attributes.get(attribute) == value]
+
+    (span,) = those(receiver.wait(those))
+    return span
+
+
 def test_placing_is_linked_with_the_request_that_asked_for_it(receiver: Receiver, checkout: list[Span]) -> None:
     placing = _one(checkout, "order", "place order")
     ((trace, span),) = placing.links

@@ -12,6 +12,7 @@ import pybreaker
 from opentelemetry.trace import SpanKind
 
 from webstore_chassis import context, telemetry
+from webstore_chassis.masking import masked
 from webstore_chassis.metrics import BREAKER, CALLS
 from webstore_chassis.problems import Unavailable
 from webstore_chassis.settings import Settings
@@ -162,7 +163,7 @@ class Downstream:
     async def _send(self, method: str, path: str, json: Any, headers: Mapping[str, str]) -> httpx.Response:
         if not telemetry.enabled():
             return await self._carry(method, path, json, headers)
-        attributes = {**self._place, "http.request.method": method, "url.full": self._base_url + path}
+        attributes = {**self._place, "http.request.method": method, "url.full": masked(self._base_url + path)}
         with telemetry.span(method, SpanKind.CLIENT, attributes) as span:
             answer = await self._carry(method, path, json, {**headers, **telemetry.inject()})
             span.set_attribute("http.response.status_code", answer.status_code)

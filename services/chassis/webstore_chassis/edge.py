@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace import Span, SpanKind, get_current_span
 from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from webstore_chassis import context, telemetry
+from webstore_chassis.masking import masked
 from webstore_chassis.metrics import REQUESTS
 from webstore_chassis.problems import Problem, TooLarge
 
@@ -22,6 +23,7 @@ log = logging.getLogger("webstore.access")
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _UNMEASURED = frozenset({"/livez", "/readyz", "/metrics"})
+_UNMATCHED = "unmatched"
 _TRACE = (b"traceparent", b"tracestate")
 
 
@@ -51,14 +53,8 @@ class Edge:
             if path in _UNMEASURED or not telemetry.enabled():
                 await self._answer(scope, receive, send, headers, request_id)
             else:
-                attributes = {
-                    "http.request.method": scope["method"],
-                    "url.scheme": scope["scheme"],
-                    "url.path": path,
-                    "user_agent.original": headers.get(b"user-agent", b"").decode(errors="replace"),
-                }
                 parent = {name.decode(): headers[name].decode("latin-1") for name in _TRACE if name in headers}
-                with telemetry.span(scope["method"], SpanKind.SERVER, attributes, parent):
+                with telemetry.span(scope["method"], SpanKind.SERVER, {}, parent):
                     await self._answer(scope, receive, send, headers, request_id)
         finally:
             context.request_id.reset(request_token)
@@ -92,20 +88,18 @@ class Edge:
                           requestId=request_id).response()(scope, receive, answer)  # fmt: skip
         finally:
             if path not in _UNMEASURED:
-                route = getattr(scope.get("route"), "path", "unmatched")
-                self._note(scope["method"], route, status, time.perf_counter() - started)
+                self._note(scope, headers, status, time.perf_counter() - started)
 
-    def _note(self, method: str, route: str, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, headers: Mapping[bytes, bytes], status: int, seconds: float) -> None:
+        method: str = scope["method"]
+        route: str = getattr(scope.get("route"), "path", _UNMATCHED)
         figure = self._figures.get((method, route, status))
         if figure is None:
             figure = self._figures[method, route, status] = REQUESTS.labels(self.service, method, route, status)
         figure.observe(seconds)
         span = get_current_span()
         if span.is_recording():
-            span.update_name(f"{method} {route}")
-            span.set_attributes({"http.route": route, "http.response.status_code": status})
-            if status >= 500:
-                telemetry.fail(span, str(status))
+            _describe(span, scope, headers, route, status)
         if log.isEnabledFor(logging.INFO):
             fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1000, 2)}
             log.info("%s %s %d", method, route, status, extra=fields)
@@ -126,6 +120,24 @@ class Edge:
 
     def _too_large(self) -> Problem:
         return TooLarge(f"The body is larger than {self.max_body_bytes:,} bytes, the most that this service takes.")
+
+
+def _describe(span: Span, scope: Scope, headers: Mapping[bytes, bytes], route: str, status: int) -> None:
+    # At the end, and all at once: most spans are not kept, and nothing that decides it looks at these.
+    attributes: dict[str, str | int] = {
+        "http.request.method": scope["method"],
+        "http.response.status_code": status,
+        "url.scheme": scope["scheme"],
+        "url.path": masked(scope["path"]),
+    }
+    if agent := headers.get(b"user-agent"):
+        attributes["user_agent.original"] = masked(agent.decode(errors="replace"))
+    if route is not _UNMATCHED:
+        attributes["http.route"] = route
+        span.update_name(f"{scope['method']} {route}")
+    span.set_attributes(attributes)
+    if status >= 500:
+        telemetry.fail(span, str(status))
 
 
 def _request_id(given: Any) -> str:
