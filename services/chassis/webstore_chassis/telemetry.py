@@ -33,6 +33,7 @@ _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 _SHUTDOWN_SECONDS = 3.0
 _propagator = TraceContextTextMapPropagator()
 _no_tracer = trace.NoOpTracer()
+_nothing = otel_context.Context()
 _others: ContextVar[Sequence[Link]] = ContextVar("others", default=())
 # What takes the spans of all services in this process; None: tracing is off.
 _processor: Any = None
@@ -87,14 +88,20 @@ def start(
     around = None if parent is None else _extracted(parent)
     above = trace.get_current_span(around)
     if above is not trace.INVALID_SPAN and not _is_kept(above):
-        return trace.NonRecordingSpan(above.get_span_context())
+        return above
     tracer = _tracer_of(context.service.get()) if _processor else _no_tracer
     return tracer.start_span(name, around, kind, attributes, _others.get())
 
 
 def _extracted(carrier: Mapping[str, str]) -> otel_context.Context:
-    nothing = otel_context.Context()
-    return _propagator.extract(carrier, nothing) if "traceparent" in carrier else nothing
+    parent = carrier.get("traceparent")
+    return _context_of(parent, carrier.get("tracestate", "")) if parent else _nothing
+
+
+# What comes with an event is asked for by its relay and by each consumer, and to parse it costs more than all the rest.
+@lru_cache(maxsize=1000)
+def _context_of(traceparent: str, tracestate: str) -> otel_context.Context:
+    return _propagator.extract({"traceparent": traceparent, "tracestate": tracestate}, _nothing)
 
 
 class span:
