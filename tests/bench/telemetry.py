@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +22,23 @@ import pytest
 from tests.bench import load, machine
 from tests.ports import free_port
 from tests.processes import Process, clean_environment
-from tests.telemetry.pipeline import running_pipeline
+from tests.telemetry.pipeline import Pipeline, running_pipeline
 
 RESULTS = Path(__file__).with_name("results-telemetry.md")
 CONNECTIONS = 16
 OFF = "off"
 HEALTH = ("healthy", "dead", "slow: answers take 10 s")
+WELL = "all well"
+# Which part of the way is away, and whether it hangs (answers nothing, and closes nothing) or is dead.
+AWAY = {
+    WELL: None,
+    "Kafka dead": ("kafka", False),
+    "Kafka hangs": ("kafka", True),
+    "Zipkin dead": ("zipkin", False),
+    "Elasticsearch hangs": ("elasticsearch", True),
+    "sidecar dead": ("sidecar", False),
+    "sidecar hangs": ("sidecar", True),
+}
 _HEAD = """# What telemetry costs
 
 Written by `make bench-telemetry`. Embedded stores (five services and their PostgreSQL), the same but for their
@@ -129,7 +140,9 @@ def main() -> None:
         }
         first = _compare(Path(folder) / "cost", cost, options.rounds, options.seconds)
         second = _compare(Path(folder) / "health", health, options.rounds, options.seconds)
-    RESULTS.write_text("\n".join([_report(first, second, options.rounds), *_way_of_logs()]))
+    RESULTS.write_text(
+        "\n".join([_report(first, second, options.rounds), *_whole_way(options.rounds, options.seconds)])
+    )
     print(RESULTS.read_text())
 
 
@@ -148,6 +161,19 @@ def _sinks(folder: Path) -> Iterator[dict[str, str]]:
         yield urls
 
 
+@contextmanager
+def _running(data: Path, environment: Mapping[str, str]) -> Iterator[Store]:
+    store = Store(data, environment)
+    store.process.start()
+    try:
+        store.process.wait()
+        store.fill()
+        store.measure(0.5)
+        yield store
+    finally:
+        store.process.stop()
+
+
 Found = dict[str, tuple[dict[str, list[Sample]], float]]
 
 
@@ -156,12 +182,7 @@ def _compare(folder: Path, variants: Mapping[str, Mapping[str, str]], rounds: in
     with ExitStack() as stack:
         stores = {}
         for number, (name, environment) in enumerate(variants.items()):
-            store = stores[name] = Store(folder / str(number), environment)
-            store.process.start()
-            stack.callback(store.process.stop)
-            store.process.wait()
-            store.fill()
-            store.measure(0.5)
+            stores[name] = stack.enter_context(_running(folder / str(number), environment))
         kept: dict[str, dict[str, list[Sample]]] = {name: {} for name in stores}
         for number in range(1, rounds + 1):
             for name, store in stores.items():
@@ -171,19 +192,43 @@ def _compare(folder: Path, variants: Mapping[str, Mapping[str, str]], rounds: in
         return {name: (kept[name], store.memory()) for name, store in stores.items()}
 
 
-def _way_of_logs() -> Iterator[str]:
-    """From a log file to Elasticsearch, over collector, Kafka and rsyslog in containers; needs Docker and images."""
+def _whole_way(rounds: int, seconds: float) -> Iterator[str]:
+    """Collector, Kafka, Zipkin, rsyslog and Elasticsearch in containers; needs Docker and images."""
     try:
         with tempfile.TemporaryDirectory() as folder, running_pipeline(Path(folder)) as pipeline:
-            pipeline.arrival("warm up")
-            idle = pipeline.collector_mib()
-            delays = sorted(pipeline.arrival(f"line {number}") for number in range(_LINES))
-            pipeline.write(*(b'{"service": "bench", "message": "%06d"}' % number for number in range(_BURST)))
-            burst = pipeline.arrival("after the burst")
-            loaded = pipeline.collector_mib()
+            yield from _way_of_logs(pipeline)
+            yield "## With the whole way of traces and logs, and parts of it away; traces at 100 %, log file\n"
+            yield "One store and one sidecar, and each part away in turn, round after round; then it comes back, and"
+            yield "what waited for it arrives, before the next. What is away also leaves the two cores to the others.\n"
+            yield from _table(_away(pipeline, Path(folder), rounds, seconds), WELL)
+            yield ""
     except pytest.skip.Exception as reason:
-        yield f"The way of logs was left out, as it {reason}.\n"
-        return
+        yield f"The whole way was left out, as it {reason}.\n"
+
+
+def _away(pipeline: Pipeline, folder: Path, rounds: int, seconds: float) -> Found:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": pipeline.otlp, "WEBSTORE_LOG_FILE": str(pipeline.log)}
+    kept: dict[str, dict[str, list[Sample]]] = {name: {} for name in AWAY}
+    memory = dict.fromkeys(AWAY, 0.0)
+    with _running(folder / "away", environment) as store:
+        for number in range(1, rounds + 1):
+            for name, away in AWAY.items():
+                with pipeline.without(away[0], hangs=away[1]) if away else nullcontext():
+                    for request, sample in store.measure(seconds).items():
+                        kept[name].setdefault(request, []).append(sample)
+                    memory[name] = store.memory()
+                pipeline.arrival("all that waited has arrived")
+            print(f"round {number} of {rounds} with parts away", flush=True)
+    return {name: (kept[name], memory[name]) for name in AWAY}
+
+
+def _way_of_logs(pipeline: Pipeline) -> Iterator[str]:
+    pipeline.arrival("warm up")
+    idle = pipeline.collector_mib()
+    delays = sorted(pipeline.arrival(f"line {number}") for number in range(_LINES))
+    pipeline.write(*(b'{"service": "bench", "message": "%06d"}' % number for number in range(_BURST)))
+    burst = pipeline.arrival("after the burst")
+    loaded = pipeline.collector_mib()
     yield "## From a service's log file to Elasticsearch\n"
     yield "Collector, Kafka, rsyslog and Elasticsearch in containers as the charts run them; a look every 50 ms.\n"
     yield (

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.needs import missing
+from tests.ports import free_port
 
 CHARTS = Path(__file__).parents[2] / "charts"
 _NAMESPACE = "shop"
@@ -78,7 +79,8 @@ class Containers:
         for alias in aliases:
             options += ["--network-alias", alias]
         for port in publish:
-            options += ["--publish", f"127.0.0.1::{port}"]
+            # Docker would choose another one each time that it is started.
+            options += ["--publish", f"127.0.0.1:{free_port()}:{port}"]
         for variable, value in _environment(spec, f"{name}-0").items():
             options += ["--env", f"{variable}={value}"]
         volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}

@@ -23,7 +23,7 @@ class Pipeline:
         self.log = log
         self._parts = parts
         broker = "store-kafka-0.store-kafka-nodes.shop.svc"
-        self.kafka = parts.run("StatefulSet", "store-kafka", "kafka", aliases=["store-kafka", broker])
+        kafka = parts.run("StatefulSet", "store-kafka", "kafka", aliases=["store-kafka", broker])
         parts.run("StatefulSet", "store-elasticsearch", "config", detached=False)
         elasticsearch = parts.run(
             "StatefulSet", "store-elasticsearch", "elasticsearch", aliases=["store-elasticsearch"], publish=[9200]
@@ -41,8 +41,27 @@ class Pipeline:
         self.collector = collector
         eventually(lambda: self._answers(self.elasticsearch, "/_cluster/health"))
         self.indices("template")
-        parts.run("Deployment", "store-rsyslog", "rsyslog")
+        rsyslog = parts.run("Deployment", "store-rsyslog", "rsyslog")
         eventually(lambda: self._answers(self.zipkin, "/health"))
+        self._containers = {
+            "kafka": kafka, "elasticsearch": elasticsearch, "zipkin": zipkin, "rsyslog": rsyslog, "sidecar": collector,
+        }  # fmt: skip
+
+    @contextmanager
+    def without(self, part: str, *, hangs: bool) -> Iterator[None]:
+        """A part is dead, or answers nothing, during a block of code; afterwards all is well again.
+
+        Args:
+            part: kafka, elasticsearch, zipkin, rsyslog or sidecar.
+        """
+        stop, start = ("pause", "unpause") if hangs else ("kill", "start")
+        docker(stop, self._containers[part])
+        try:
+            yield
+        finally:
+            docker(start, self._containers[part])
+            self.arrival(f"{part} is back")
+            eventually(lambda: self._answers(self.zipkin, "/health"))
 
     def indices(self, *arguments: str) -> None:
         """Runs the program that makes the index template and deletes old indices."""
@@ -54,13 +73,20 @@ class Pipeline:
     def lines(self, **terms: str) -> list[dict[str, Any]]:
         """Log lines that Elasticsearch finds."""
         query = {"bool": {"filter": [{"term": {name: value}} for name, value in terms.items()]}}
-        answer = self.elasticsearch.post("/webstore-log-*/_search", json={"query": query, "size": 1000})
+        try:
+            answer = self.elasticsearch.post("/webstore-log-*/_search", json={"query": query, "size": 1000})
+        except httpx.TransportError:  # it may just be starting
+            return []
         return [hit["_source"] for hit in answer.json()["hits"]["hits"]] if answer.status_code == 200 else []
 
     def trace(self, trace_id: str) -> list[dict[str, Any]]:
         """A trace's spans that Zipkin finds."""
         answer = self.zipkin.get(f"/api/v2/trace/{trace_id}")
         return answer.json() if answer.status_code == 200 else []
+
+    def traces(self) -> list[dict[str, Any]]:
+        """The spans of all traces that Zipkin has."""
+        return [span for trace in self.zipkin.get("/api/v2/traces?limit=10000").json() for span in trace]
 
     def write(self, *lines: bytes) -> None:
         """Puts lines into a log file, as a service does."""
