@@ -24,6 +24,7 @@ log = logging.getLogger("webstore.access")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _UNMEASURED = frozenset({"/livez", "/readyz", "/metrics"})
 _UNMATCHED = "unmatched"
+_LONGEST = 512
 _TRACE = (b"traceparent", b"tracestate")
 
 
@@ -123,15 +124,16 @@ class Edge:
 
 
 def _describe(span: Span, scope: Scope, headers: Mapping[bytes, bytes], route: str, status: int) -> None:
-    # At the end, and all at once: most spans are not kept, and nothing that decides it looks at these.
+    # At the end, and all at once: most spans are not kept, and nothing that decides it looks at these. What callers send
+    # is cut: queues are bounded by spans, and 256 of them must fit a message of Kafka.
     attributes: dict[str, str | int] = {
         "http.request.method": scope["method"],
         "http.response.status_code": status,
         "url.scheme": scope["scheme"],
-        "url.path": masked(scope["path"]),
+        "url.path": masked(scope["path"][:_LONGEST]),
     }
     if agent := headers.get(b"user-agent"):
-        attributes["user_agent.original"] = masked(agent.decode(errors="replace"))
+        attributes["user_agent.original"] = masked(agent[:_LONGEST].decode(errors="replace"))
     if route is not _UNMATCHED:
         attributes["http.route"] = route
         span.update_name(f"{scope['method']} {route}")

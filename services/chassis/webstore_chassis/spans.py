@@ -5,12 +5,11 @@ from importlib.metadata import version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from webstore_chassis.metrics import SPANS
 
-_LONGEST_VALUE = 4096  # characters
 _ended = SPANS.labels("ended")
 
 
@@ -50,19 +49,9 @@ class _Resource(Resource):
 def provider(service: str, processor: SpanProcessor) -> TracerProvider:
     """What makes the spans of a service; OTEL_TRACES_SAMPLER… and OTEL_RESOURCE_ATTRIBUTES configure it."""
     resource = Resource.create({"service.name": service, "service.version": version("webstore-chassis")})
-    made = TracerProvider(
-        resource=_Resource(resource.attributes, resource.schema_url), shutdown_on_exit=False, span_limits=_limits()
-    )
+    made = TracerProvider(resource=_Resource(resource.attributes, resource.schema_url), shutdown_on_exit=False)
     made.add_span_processor(processor)
     return made
-
-
-def _limits() -> SpanLimits:
-    # The queue is bounded by the number of spans; what callers send is in them, so they must be bounded, too.
-    bounds = SpanLimits()  # from OTEL_…_LIMIT
-    if bounds.max_span_attribute_length is None:
-        bounds.max_span_attribute_length = _LONGEST_VALUE
-    return bounds
 
 
 def processor() -> BatchSpanProcessor:
