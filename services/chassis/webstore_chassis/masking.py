@@ -7,34 +7,62 @@ from typing import Any
 
 MASK = "***"
 
-_NAMES = (
-    r"e_?mail|phone|address|street|zip|post_?code|first_?name|last_?name|full_?name|"
-    r"pass(?:word|wd|phrase)|secret|token|authorization|cookie|api_?key|credentials?"
-)
+# Text that may have blanks in it: where nothing encloses it, it goes on to the next mark, name or line.
+_PROSE = r"phone|address|street|city|zip|post_?code|first_?name|last_?name|full_?name|passphrase"
+_NAMES = rf"{_PROSE}|cookie|e_?mail|pass(?:word|wd)|secret|token|authorization|api_?key|credentials?"
+# Looked at first, as trying each name at each place takes long.
+_INITIALS = "".join(sorted({name[0] for name in _NAMES.split("|")}))
 _NAMED = re.compile(rf"(?:.*_)?(?:{_NAMES})(?:_?(?:number|line|code))?s?", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def _masked_key(found: re.Match[str]) -> str:
+    return f"{found[1]}{MASK}" if _SUSPICIOUS.search(found[1].lower()) else found[0]
+
+
+# Each takes a time that grows as the text does, no faster: what has been looked at is not tried again from its middle
+# (a run of characters is begun at its start only), and not given back (the "possessive" ++ and *+). What is enclosed
+# ends with the text where its end was cut off.
 _TEXTS = (
     # e-mail addresses
-    (re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"), MASK),
+    (re.compile(r"(?<![\w.+%-])[\w.+%-]++@[\w-]++\.[\w-](?:[.+%@-]*+\w)*+"), MASK),
+    # PostgreSQL's details of a row, and of a key with such a column
+    (re.compile(r"(Failing row contains )\((?:[^\n]*\)|[^\n]*)"), rf"\1{MASK}"),
+    (re.compile(r"(Key \([^=\n]{1,200}+=)\((?:[^\n]*\)|[^\n]*)"), _masked_key),
+    # Pydantic's
+    (re.compile(r"(input_value=)[^\n]*?(?=, input_type=|$)", re.MULTILINE), rf"\1{MASK}"),
     # what follows a name that says what it is: email=…, "phoneNumber": "…", Authorization: Bearer …
     (
         re.compile(
-            rf"""(\b[\w-]*(?:{_NAMES})(?:_?(?:number|line|code))?s?\\?["']?\)?\s*[:=]\s*)"""
-            r"""(?:\((?P<round>[^)]*)\)|\\?"[^"]*"|\\?'[^']*'|\{[^}]*\}|(?:(?:Bearer|Basic)\s+)?[^\s,;&}\]"']+)""",
-            re.IGNORECASE,
+            rf"""
+            (?=[{_INITIALS}])
+            ((?:(?P<prose>{_PROSE})|(?P<cookie>cookie)|{_NAMES})
+             (?-i:(?<![a-z]city)(?<![A-Z]CITY))  # not "capacity"
+             (?:_?(?:number|line|code))?s?\\*["']?\)?\s*+[:=]\s*+)
+            (?:
+                \([^)]*+\)? | \{{[^}}]*+\}}? | \[[^]]*+\]?
+                # A quote within has more backslashes before it than the one that begins.
+                | b?(?P<quote>\\*["'])(?:[^"'\\]++|(?!(?P=quote))\\*+.)*+(?P=quote)?
+                | (?:(?:Bearer|Basic)\s++)?[^\s,;&}}\]"']++
+                  (?(prose)(?:[ \t]++(?![\w.-]++\s*+[:=])[\w#][^\s,;&}}\]"']*+)*+)
+                  (?(cookie)(?:;[ \t]*+[^\s,;&}}\]"']++)*+)
+            )
+            """,
+            re.IGNORECASE | re.VERBOSE | re.DOTALL,
         ),
         rf"\g<1>{MASK}",
     ),
-    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"\b(Bearer|Basic)\s++[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
     # JSON Web Tokens
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),
+    (re.compile(r"eyJ(?<!\weyJ)[\w-]{10,}+[\w.-]*+"), MASK),
     # passwords in URLs
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+@", re.IGNORECASE), rf"\1{MASK}@"),
+    (re.compile(r"(://[^\s:/@]*+:)[^\s/]+@"), rf"\1{MASK}@"),
     # telephone numbers in their international form
     (re.compile(r"(?<![\w:+-])\+\d(?:[ ()/.-]{0,2}\d){6,14}\b"), MASK),
 )
-# Every pattern above needs one of these; most lines have none of them.
-_SUSPICIOUS = re.compile(rf"[@+]|eyJ|://|bearer|basic|{_NAMES}", re.IGNORECASE)
+# Every pattern above needs one of these; most lines have none of them. For text in lower case: ignoring the case while
+# searching takes three times as long.
+_SUSPICIOUS = re.compile(rf"[@+]|eyj|://|bearer|basic|failing row|input_value|{_NAMES}")
 
 
 def masked(value: Any, name: str = "") -> Any:
@@ -68,7 +96,7 @@ def _short_text(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    if _SUSPICIOUS.search(text):
+    if _SUSPICIOUS.search(text.lower()):
         for pattern, replacement in _TEXTS:
             text = pattern.sub(replacement, text)
     return text
