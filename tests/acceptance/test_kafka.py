@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from prometheus_client import REGISTRY
 
 from tests import needs
 from tests.broker import IMAGE, LOGIN, Broker
@@ -47,6 +49,33 @@ async def test_topics_are_made_and_a_keys_messages_arrive_in_order_with_their_he
         await kafka.close()
     for key in {message.key for message in _MESSAGES}:
         assert [m for m in taken if m.key == key] == [m for m in _MESSAGES if m.key == key]
+
+
+async def test_the_backlog_is_all_that_a_group_has_not_handled_in_whichever_partition(broker: Broker) -> None:
+    kafka = Kafka(_settings(broker.address), "test", ["boxes"])
+    await kafka.publish([replace(message, topic="boxes") for message in _MESSAGES])
+    handled = 0
+    seen: list[tuple[float | None, int]] = []
+    none_wait = asyncio.Event()
+
+    async def deliver(messages: Sequence[Message]) -> None:
+        nonlocal handled
+        backlog = REGISTRY.get_sample_value("webstore_consumer_backlog_messages", {"service": "packers"})
+        seen.append((backlog, len(_MESSAGES) - handled))
+        handled += len(messages)
+        if not messages:
+            none_wait.set()
+
+    consuming = asyncio.create_task(kafka.consume("packers", ["boxes"], deliver))
+    try:
+        async with asyncio.timeout(60):
+            await none_wait.wait()
+    finally:
+        consuming.cancel()
+        await asyncio.gather(consuming, return_exceptions=True)
+        await kafka.close()
+    assert len(seen) > 2, "it takes more than one batch"
+    assert [backlog for backlog, _ in seen] == [left for _, left in seen]
 
 
 async def test_what_another_program_sent_without_key_value_and_headers_value_arrives(broker: Broker) -> None:

@@ -83,6 +83,15 @@ class Consumer:
         self.topics = topics
         self._handler = handler
         self._transport = transport
+        self._oldest: datetime | None = None
+        # Asked for when the figures are: it grows while nothing else happens.
+        CONSUMER_LAG.labels(group).set_function(self.lag)
+
+    def lag(self) -> float:
+        """How many seconds ago the first of the events in hand, or else the last ones handled, was recorded; 0 where no
+        more wait.
+        """
+        return max(0.0, (datetime.now(UTC) - self._oldest).total_seconds()) if self._oldest else 0.0
 
     async def run(self) -> None:
         """Consumes for ever.
@@ -93,7 +102,10 @@ class Consumer:
         await self._transport.consume(self.group, self.topics, self.deliver)
 
     async def deliver(self, messages: Sequence[Message]) -> None:
-        """Returns when each message has had its effect, or is a dead letter."""
+        """Returns when each message has had its effect, or is a dead letter. No messages: no more wait."""
+        if not messages:
+            self._oldest = None
+            return
         context.service.set(self.group)
         events: list[tuple[Message, Event]] = []
         for message in messages:
@@ -102,11 +114,10 @@ class Consumer:
             except Exception as error:
                 await self._bury(message, f"not an event: {type(error).__name__}: {error}")
         if events:
+            self._oldest = events[0][1].recorded_at
             await self._attempt(events)
         for message in messages:
             CONSUMED.labels(self.group, message.topic).inc()
-        if events and (recorded := events[-1][1].recorded_at):
-            CONSUMER_LAG.labels(self.group).set((datetime.now(UTC) - recorded).total_seconds())
 
     async def _attempt(self, events: Sequence[tuple[Message, Event]]) -> None:
         pause = 0.05

@@ -124,13 +124,14 @@ class Kafka:
             while True:
                 records = await consumer.getmany(timeout_ms=1000, max_records=_MOST_RECORDS)
                 messages = [_message(record) for batch in records.values() for record in batch]
+                behind = await _behind(consumer)
+                if behind is not None:
+                    CONSUMER_BACKLOG.labels(group).set(behind + len(messages))
                 if messages:
-                    behind = ((consumer.highwater(each) or 0) - batch[0].offset for each, batch in records.items())
-                    CONSUMER_BACKLOG.labels(group).set(sum(behind))
                     await deliver(messages)
                     await _commit(consumer, {partition: batch[-1].offset + 1 for partition, batch in records.items()})
-                else:
-                    CONSUMER_BACKLOG.labels(group).set(0)
+                elif behind == 0:
+                    await deliver(())
         finally:
             await consumer.stop()
 
@@ -182,6 +183,21 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (TimeoutError, KafkaError) as error:
         log.warning("the producer is given up with messages in it, which will be published again: %s", repr(error))
+
+
+async def _behind(consumer: AIOKafkaConsumer) -> int | None:
+    """How many messages there are in all its partitions beyond those that it gave, as far as the brokers said; None
+    while they have not.
+    """
+    ends = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
+    if None in ends.values():
+        return None
+    try:
+        # A position is known where an end is: nothing is asked or waited for.
+        behind: int = sum([end - await consumer.position(partition) for partition, end in ends.items()])
+    except IllegalStateError:  # the partition has gone to another member
+        return None
+    return behind
 
 
 async def _commit(consumer: AIOKafkaConsumer, offsets: dict[Any, int]) -> None:

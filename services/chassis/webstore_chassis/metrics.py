@@ -17,13 +17,19 @@ BACKLOG = Gauge(
 )
 PUBLISHED = Counter("webstore_relay_published_total", "Events published by the relay", ["service"])
 CONSUMED = Counter("webstore_consumed_total", "Events taken from topics", ["service", "topic"])
-CONSUMER_LAG = Gauge("webstore_consumer_lag_seconds", "Age of the newest event taken, when it was taken", ["service"])
+CONSUMER_LAG = Gauge(
+    "webstore_consumer_lag_seconds", "Age of the event being handled, or tried again; 0 when none waits", ["service"]
+)
 CONSUMER_BACKLOG = Gauge(
-    "webstore_consumer_backlog_messages", "Messages that were not handled yet when some were taken", ["service"]
+    "webstore_consumer_backlog_messages",
+    "Messages that were not handled yet when it was last looked for some",
+    ["service"],
 )
 DEAD_LETTERS = Counter("webstore_dead_letters_total", "Messages given up and sent to <topic>.dlq", ["service", "topic"])
 PROJECTION_LAG = Gauge(
-    "webstore_projection_lag_seconds", "Age of the newest event in the read model, when it was applied", ["service"]
+    "webstore_projection_lag_seconds",
+    "Age of the event being applied to the read model, or tried again; 0 when none waits",
+    ["service"],
 )
 SPANS = Counter(
     "webstore_spans_total", "Spans ended, and those of them sent or failed; the rest waits or was dropped", ["outcome"]

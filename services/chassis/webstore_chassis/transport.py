@@ -44,7 +44,9 @@ class Transport(Protocol):
         """Returns once all messages are safe with the transport; after an exception, some may be."""
 
     async def consume(self, group: str, topics: Sequence[str], deliver: Deliver) -> None:
-        """Delivers the topics' messages to a group, for ever; what `deliver` returned from is not delivered again."""
+        """Delivers the topics' messages to a group, for ever; what `deliver` returned from is not delivered again. An
+        empty delivery tells that no more wait.
+        """
 
     async def close(self) -> None:
         """Lets go of connections."""
@@ -75,7 +77,7 @@ class Local:
         await self._complete.wait()
         await asyncio.gather(
             *(
-                deliver(wanted)
+                _deliver_all(deliver, wanted)
                 for topics, deliver in self._groups.values()
                 if (wanted := [message for message in messages if message.topic in topics])
             )
@@ -100,3 +102,8 @@ class Local:
                 file.write(
                     json.dumps({"topic": message.topic, "key": message.key, "value": value, **message.headers}) + "\n"
                 )
+
+
+async def _deliver_all(deliver: Deliver, messages: Sequence[Message]) -> None:
+    await deliver(messages)
+    await deliver(())

@@ -12,6 +12,7 @@ from webstore_chassis.client import Downstream
 from webstore_chassis.consumer import Consumer
 from webstore_chassis.database import Database
 from webstore_chassis.journal import Journal
+from webstore_chassis.metrics import PROJECTION_LAG
 from webstore_chassis.relay import Relay
 from webstore_chassis.service import Surroundings, application, every
 from webstore_chassis.settings import Settings
@@ -56,6 +57,8 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
     shopping_command = downstream("shopping-command", settings.shopping_command_url)
     command = ShoppingCommand(store, shopping_command)
     checkouts = Checkouts(store, command, order)
+    projection = Consumer(NAME, CONSUMES, project(store, command), transport)
+    PROJECTION_LAG.labels(NAME).set_function(projection.lag)
     sweep = partial(checkouts.finish_left_behind, settings.sweep_age_seconds)
     return application(
         NAME,
@@ -65,7 +68,7 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
         routes(store, checkouts, auth(settings)),
         background={
             "relay": Relay(NAME, own, journal, PUBLISHES, transport).run,
-            "projection": Consumer(NAME, CONSUMES, project(store, command), transport).run,
+            "projection": projection.run,
             "finishing of checkouts left behind": every(settings.sweep_seconds, sweep),
         },
         closing=[order.close, shopping_command.close, transport.close],

@@ -1,11 +1,9 @@
 """What shopping-query publishes and consumes: it projects the carts' events into the read model."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 
 from webstore_chassis.consumer import handling
 from webstore_chassis.events import Event
-from webstore_chassis.metrics import PROJECTION_LAG
 from webstore_shopping_query.command import ShoppingCommand
 from webstore_shopping_query.store import Store
 
@@ -21,7 +19,5 @@ def project(store: Store, command: ShoppingCommand) -> Callable[[Sequence[Event]
         for event in {event.stream: event for event in events if event.stream in gaps}.values():
             with handling(event):
                 await command.catch_up(event.data["customerId"], event.data["cartNumber"])
-        if recorded := events[-1].recorded_at:
-            PROJECTION_LAG.labels("shopping-query").set((datetime.now(UTC) - recorded).total_seconds())
 
     return handle
