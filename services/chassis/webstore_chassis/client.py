@@ -93,6 +93,8 @@ class Downstream:
         )
         self._trial = False
         self._budget = _BUDGET
+        for outcome in ("answered", "failed", "refused"):
+            CALLS.labels(service, name, outcome)
 
     async def request(
         self,

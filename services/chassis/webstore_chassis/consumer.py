@@ -84,6 +84,9 @@ class Consumer:
         self._handler = handler
         self._transport = transport
         self._oldest: datetime | None = None
+        for topic in topics:
+            CONSUMED.labels(group, topic)
+            DEAD_LETTERS.labels(group, topic)
         # Asked for when the figures are: it grows while nothing else happens.
         CONSUMER_LAG.labels(group).set_function(self.lag)
 

@@ -39,6 +39,13 @@ RESTARTS = Counter(
     "webstore_background_restarts_total", "Background work begun again after a failure", ["service", "work"]
 )
 
+# A series that begins with the first of what it counts hides that one: `increase` has nothing to compare it with, and a
+# comparison with a series that is not there is never true. So each begins at 0, here or where its labels are known.
+for _outcome in ("ended", "sent", "failed"):
+    SPANS.labels(_outcome)
+for _reason in ("queue full", "stdout", "file"):
+    LOG_LINES_LOST.labels(_reason)
+
 
 def exposition() -> tuple[bytes, str]:
     """All figures of this process, with their media type."""

@@ -20,6 +20,8 @@ from webstore_customer.store import Store
 log = logging.getLogger(__name__)
 
 MAILS = Counter("webstore_mails_total", "Mails about placed orders", ["outcome"])
+for _outcome in ("sent", "postponed", "refused", "unknown customer"):
+    MAILS.labels(_outcome)
 _CONNECT_SECONDS = 10.0
 # A server may think for long about a mail that it has; who gives up too soon sends it twice (RFC 5321, 4.5.3.2.6).
 _ACCEPT_SECONDS = 600.0
