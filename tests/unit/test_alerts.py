@@ -120,6 +120,23 @@ def test_the_first_of_its_kind_is_counted_in_a_series_that_is_there(
     assert series in at_the_start
 
 
+def test_a_breaker_that_is_half_open_again_and_again_raises_its_alert_and_one_that_nobody_asks_does_not() -> None:
+    state, calls = _EXPRESSIONS["WebStoreBreakerOpen"].split(" and ")
+    assert state.split() == [
+        "max",
+        "by",
+        "(namespace,",
+        "service,",
+        "downstream)",
+        "(webstore_breaker_state)",
+        ">",
+        "0",
+    ]
+    (refused,) = selectors(calls)
+    assert refused.metric == "webstore_downstream_calls_total"
+    assert refused.matchers == [("outcome", "=~", "failed|refused")]
+
+
 @pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule["alert"])
 def test_each_alert_says_what_to_do_in_a_line(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
