@@ -137,6 +137,12 @@ def test_a_breaker_that_is_half_open_again_and_again_raises_its_alert_and_one_th
     assert refused.matchers == [("outcome", "=~", "failed|refused")]
 
 
+def test_what_the_collectors_drop_raises_an_alert_and_is_on_the_dashboard() -> None:
+    assert {selector.metric for selector in _asked("WebStoreTelemetryLost")} >= COLLECTORS
+    lost = {selector.metric for name in _EXPRESSIONS if name.startswith("Lost telemetry") for selector in _asked(name)}
+    assert lost >= COLLECTORS
+
+
 @pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule["alert"])
 def test_each_alert_says_what_to_do_in_a_line(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
