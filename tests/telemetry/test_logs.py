@@ -17,7 +17,7 @@ from opentelemetry import trace
 from tests.telemetry.shop import EMAIL, PHONE, STREET, running
 from webstore_chassis import context, logs, telemetry
 from webstore_chassis.masking import MASK, masked
-from webstore_chassis.metrics import LOG_LINES_LOST
+from webstore_chassis.metrics import LOG_LINES, LOG_LINES_LOST
 from webstore_chassis.settings import Settings
 
 log = logging.getLogger("shop")
@@ -193,6 +193,21 @@ def test_a_log_file_that_cannot_be_written_costs_lines_only(tmp_path: Path) -> N
         logging.getLogger().handlers = handlers
     assert "still here" in stream.getvalue()
     assert LOG_LINES_LOST.labels("file")._value.get() > before
+
+
+def test_lines_are_counted_so_that_those_which_nobody_fetched_can_be_told(tmp_path: Path) -> None:
+    before = LOG_LINES.labels("file")._value.get()
+    handlers = logging.getLogger().handlers[:]
+    path = tmp_path / "shop.log"
+    try:
+        logs.configure(_settings(log_file=str(path), log_file_bytes=10_000), stream=io.StringIO())
+        for _ in range(7):
+            log.warning("a line")
+        logs.close()
+    finally:
+        logging.getLogger().handlers = handlers
+    assert len(path.read_text().splitlines()) == 7
+    assert LOG_LINES.labels("file")._value.get() - before == 7
 
 
 def test_a_whole_visit_leaves_nothing_personal_in_the_log(tmp_path: Path) -> None:

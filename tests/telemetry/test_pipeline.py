@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.telemetry.containers import docker
 from tests.telemetry.pipeline import Pipeline, eventually, running_pipeline
 from tests.telemetry.shop import EMAIL, PHONE, STREET, Shop, running
+from tests.unit.test_alerts import SENT
 from webstore_embedded import demo
 
 FIVE = {"customer", "product", "order", "shopping-command", "shopping-query"}
@@ -142,11 +144,11 @@ def test_old_indices_are_deleted_and_others_are_kept(pipeline: Pipeline) -> None
     assert not {names[8], names[400]} & left
 
 
-def test_the_collector_stays_within_its_memory_and_says_what_it_dropped(pipeline: Pipeline, shop: Shop) -> None:
+def test_the_collector_stays_within_its_memory_and_says_what_it_sent(pipeline: Pipeline, shop: Shop) -> None:
     for _ in range(20):
         _check_out(shop)
     figures = httpx.get(pipeline.figures, trust_env=False).text
-    assert "otelcol_exporter_sent_log_records" in figures
+    assert re.search(rf'^{SENT}\{{exporter="kafka/logs"', figures, re.MULTILINE)
     assert docker(
         "inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}} {{.RestartCount}}", pipeline.collector
     ) == ("true false 0")

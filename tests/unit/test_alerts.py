@@ -36,6 +36,8 @@ _OF_PODS = {"namespace", "pod", "container"}
 COLLECTORS = {
     f"otelcol_exporter_{what}_failed_{kind}" for what in ("send", "enqueue") for kind in ("spans", "log_records")
 }
+SENT = "otelcol_exporter_sent_log_records"
+_OF_COLLECTORS = {*COLLECTORS, SENT}
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
 
@@ -52,7 +54,7 @@ def _labels(*modules: ModuleType) -> dict[str, set[str]]:
     return found
 
 
-_LABELS = _labels(metrics, mailer, operator_metrics) | {name: {"exporter"} for name in COLLECTORS}
+_LABELS = _labels(metrics, mailer, operator_metrics) | {name: {"exporter"} for name in _OF_COLLECTORS}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_each_figure_and_label_that_is_asked_for_is_exported(expression: str) ->
 @pytest.mark.parametrize("expression", _EXPRESSIONS)
 def test_what_is_counted_is_asked_for_its_rate_and_what_is_measured_for_itself(expression: str) -> None:
     for selector in _asked(expression):
-        counted = selector.metric in COLLECTORS or selector.metric.endswith(("_total", "_bucket", "_count", "_sum"))
+        counted = selector.metric in _OF_COLLECTORS or selector.metric.endswith(("_total", "_bucket", "_count", "_sum"))
         assert bool(selector.function) == counted
 
 
@@ -89,7 +91,7 @@ def test_what_an_alert_counts_is_there_from_the_start(
     alert: str, at_the_start: list[tuple[str, dict[str, str]]]
 ) -> None:
     for selector in _asked(alert):
-        of_services = selector.metric not in COLLECTORS and not selector.metric.startswith("webstore_operator_")
+        of_services = selector.metric not in _OF_COLLECTORS and not selector.metric.startswith("webstore_operator_")
         if not (of_services and selector.function) or "status" in _LABELS[selector.metric]:
             continue
         there = [labels for name, labels in at_the_start if name == selector.metric]
@@ -107,6 +109,7 @@ def test_what_an_alert_counts_is_there_from_the_start(
         ("webstore_dead_letters_total", {"service": "shopping-query", "topic": "cart-checked-out"}),
         ("webstore_mails_total", {"outcome": "unknown customer"}),
         ("webstore_spans_total", {"outcome": "failed"}),
+        ("webstore_log_lines_total", {"target": "file"}),
         ("webstore_log_lines_lost_total", {"reason": "queue full"}),
         ("webstore_log_lines_lost_total", {"reason": "stdout"}),
         ("webstore_log_lines_lost_total", {"reason": "file"}),

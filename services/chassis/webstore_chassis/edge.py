@@ -124,8 +124,8 @@ class Edge:
 
 
 def _describe(span: Span, scope: Scope, headers: Mapping[bytes, bytes], route: str, status: int) -> None:
-    # At the end, and all at once: most spans are not kept, and nothing that decides it looks at these. What callers send
-    # is cut: queues are bounded by spans, and 256 of them must fit a message of Kafka.
+    # At the end, and all at once: most spans are not kept, and nothing that decides it looks at these. What callers
+    # send is cut: queues are bounded by spans, and 256 of them must fit a message of Kafka.
     attributes: dict[str, str | int] = {
         "http.request.method": scope["method"],
         "http.response.status_code": status,

@@ -20,7 +20,7 @@ from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 from webstore_chassis import context
 from webstore_chassis.masking import masked
-from webstore_chassis.metrics import LOG_LINES_LOST
+from webstore_chassis.metrics import LOG_LINES, LOG_LINES_LOST
 from webstore_chassis.settings import Settings
 
 _QUEUED_LINES = 4096
@@ -65,12 +65,16 @@ class _Target:
         self.stream = stream
         self.formatter = formatter
         self.name_in_figures = name_in_figures
+        self._unflushed = 0
 
     def write(self, line: str) -> None:
         self.stream.write(line)
+        self._unflushed += 1
 
     def flush(self) -> None:
         self.stream.flush()
+        LOG_LINES.labels(self.name_in_figures).inc(self._unflushed)
+        self._unflushed = 0
 
 
 class _File(_Target):

@@ -34,6 +34,7 @@ PROJECTION_LAG = Gauge(
 SPANS = Counter(
     "webstore_spans_total", "Spans ended, and those of them sent or failed; the rest waits or was dropped", ["outcome"]
 )
+LOG_LINES = Counter("webstore_log_lines_total", "Log lines written", ["target"])
 LOG_LINES_LOST = Counter("webstore_log_lines_lost_total", "Log lines that were not written", ["reason"])
 RESTARTS = Counter(
     "webstore_background_restarts_total", "Background work begun again after a failure", ["service", "work"]
@@ -43,6 +44,8 @@ RESTARTS = Counter(
 # comparison with a series that is not there is never true. So each begins at 0, here or where its labels are known.
 for _outcome in ("ended", "sent", "failed"):
     SPANS.labels(_outcome)
+for _target in ("stdout", "file"):
+    LOG_LINES.labels(_target)
 for _reason in ("queue full", "stdout", "file"):
     LOG_LINES_LOST.labels(_reason)
 
