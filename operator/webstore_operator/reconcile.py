@@ -138,9 +138,7 @@ class Reconciler:
             await self._report(store, Finding(ready=not list(self._unready(store)), settled=("Paused", message)))
             return None
         aim, before = await self._aims(store)
-        rollout = (
-            store.status.rollout if store.status.rollout and store.status.rollout.revision == aim.revision else None
-        )
+        rollout = _under_way(store)
         settled = before is not None and before.revision == aim.revision
         if (
             not settled
@@ -388,7 +386,7 @@ class Reconciler:
             **status.pages(last_ready.spec, store.owner.name) if last_ready else {},
             services=status.services(services),
             last_ready=last_ready,
-            rollout=rollout or (None if last else old.rollout),
+            rollout=rollout or (None if last else _under_way(store)),
             rolled_back=rolled_back or still,
         )
         if new == old:
@@ -421,6 +419,12 @@ def _revision(store: Store) -> str:
 
 def _given_up(store: Store) -> str | None:
     return store.status.rolled_back.revision if store.status.rolled_back else None
+
+
+def _under_way(store: Store) -> Rollout | None:
+    """The roll-out of the spec as it is now: one of another spec is over, and begins anew if that spec comes back."""
+    rollout = store.status.rollout
+    return rollout if rollout and rollout.revision == _revision(store) else None
 
 
 def _halted(store: Store) -> bool:

@@ -88,6 +88,26 @@ async def test_a_roll_out_that_goes_forward_or_is_paused_is_not_given_up(install
     assert image(await installed.deployment("shopping-query")).endswith(":1.1.0")
 
 
+async def test_a_change_that_was_given_up_has_its_whole_time_when_it_is_tried_again_before_the_store_is_well(
+    installed: Store, kubelet: Kubelet, kube: Kube
+) -> None:
+    product = (installed.namespace, "product")
+    kubelet.held = {product}
+    await installed.apply({"version": "1.1.0"})
+    await eventually("the new pod starts", lambda: kubelet.holds(product))
+    # With no pod left that is ready, the store stays in need of recovery.
+    for pod in await kube.list("pods", installed.namespace, "app.kubernetes.io/name=product"):
+        await kube.delete("pods", installed.namespace, pod["metadata"]["name"])
+    await installed.until("Progressing", reason="RollingBack")
+    await installed.apply()
+    await installed.until("Progressing", reason="Recovering", saying="product")
+    await installed.apply({"version": "1.1.0"})
+    await installed.until("Progressing", reason="Updating", saying="product", within=READY_SECONDS)
+    kubelet.held = set()
+    await installed.until("Ready")
+    assert image(await installed.deployment("product")).endswith(":1.1.0")
+
+
 async def test_a_first_roll_out_that_fails_has_nothing_to_go_back_to_and_goes_on_when_corrected(
     store: Store, operator: Operator
 ) -> None:
