@@ -284,9 +284,10 @@ class Reconciler:
         pods = await self._pods(store)
         found = [*gate.refused, *health.problems(pods)]
         await self._unblock(store, pods)
+        # What is refused comes before the pods: those of the older version may all be ready.
         names = ", ".join(
             f"{part} ({w.ready_now if w else 0} of {w.wanted if w else '?'} pods ready)" for part, w in gate.waiting
-        )
+        ) or "an object that is refused"
         if before is not None and before.revision == aim.revision:
             reason = "Recovering"
             if store.status.rolled_back and _given_up(store) == _revision(store):

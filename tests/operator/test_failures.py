@@ -173,6 +173,14 @@ async def test_an_object_that_the_api_server_refuses_is_told_and_the_change_roll
     await installed.until("Degraded", reason="RolledBack", saying="exceeded quota")
 
 
+async def test_while_a_change_is_refused_its_status_says_so(installed: Store) -> None:
+    await installed.apply({"gateway": {"parent": {"name": "public"}}})
+    await installed.until("Degraded", reason="NoHTTPRoute")
+    told = await installed.condition("Progressing")
+    assert told["message"] == "Version 0.1.0: waiting for an object that is refused."
+    await installed.until("Degraded", reason="RolledBack", saying="install the Gateway API")
+
+
 async def test_without_the_gateway_api_a_store_that_asks_for_it_says_so(store: Store, operator: Operator) -> None:
     await store.apply({"gateway": {"parent": {"name": "public"}}})
     told = await store.until("Degraded", reason="NoHTTPRoute")
