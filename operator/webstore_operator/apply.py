@@ -11,7 +11,7 @@ from webstore_operator.desired import MANAGED_BY, MANAGER, Object, Plan, Ref
 from webstore_operator.health import Problem
 from webstore_operator.kinds import KINDS
 from webstore_operator.metrics import APPLIED, PRUNED
-from webstore_operator.owned import Entry, Owned
+from webstore_operator.owned import Entry, Owned, entry
 from webstore_operator.spec import KIND, PLURAL
 from webstore_operator.store import Store
 
@@ -156,9 +156,11 @@ class Applier:
         APPLIED.labels(ref.kind, why).inc()
         if why not in ("check", "unseen"):
             logger.info("Applied %s %s/%s (%s)", ref.kind, store.owner.namespace, ref.name, why)
-        # The digest is noted with the fingerprint of this very answer: a change that came after it differs from it.
-        entry = self._owned.put(store.key, ref, answer)
-        applied[ref] = Known(plan.wanted[ref].digest, entry.uid, entry.fingerprint, now)
+        # The digest is noted with the fingerprint of this very answer: a change that came after it differs from it,
+        # also where the watch was quicker than the answer.
+        self._owned.put(store.key, ref, answer)
+        made = entry(ref.kind, answer)
+        applied[ref] = Known(plan.wanted[ref].digest, made.uid, made.fingerprint, now)
 
     async def _check_free(self, store: Store, ref: Ref) -> None:
         query = {"fieldSelector": f"metadata.name={ref.name}"}
