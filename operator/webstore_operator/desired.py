@@ -121,6 +121,7 @@ class Renderer:
 
         Raises:
             RenderError: Helm refuses the values.
+            ChildProcessError: Helm did not get so far; try again later.
         """
         key = _digest([owner, values])
         if key not in self._plans:
@@ -157,8 +158,11 @@ class Renderer:
                 process.kill()
                 await process.wait()
             raise
-        if process.returncode:
-            raise RenderError(errors.decode(errors="replace").strip().removeprefix("Error: "))
+        said = errors.decode(errors="replace").strip()
+        if process.returncode == 1:
+            raise RenderError(said.removeprefix("Error: "))
+        if process.returncode:  # killed, as for want of memory: that says nothing about the values
+            raise ChildProcessError(f"{self._helm} ended with {process.returncode}: {said[-1000:]}")
         return out
 
 

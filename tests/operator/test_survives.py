@@ -155,6 +155,24 @@ async def test_an_api_server_that_cannot_make_a_service(
         await store.until("Ready")
 
 
+async def test_a_helm_that_is_killed(store: Store, rights: Rights, folder: Path) -> None:
+    """As by a node that has no memory left: that says nothing about the spec."""
+    helm, killed = folder / "helm-that-is-killed", folder / "helm-was-killed"
+    helm.write_text(f'#!/bin/sh\n[ ! -e {killed} ] || {{ echo >> {killed}; kill -9 $$; }}\nexec helm "$@"\n')
+    helm.chmod(0o700)
+    killed.write_text("")
+
+    async def tried() -> bool:
+        return len(killed.read_text().splitlines()) >= 3
+
+    async with operating(rights, folder, helm=helm):
+        await store.apply()
+        await eventually("it is tried again", tried, within=60)
+        assert not await store.condition("Degraded"), "nobody refuses the spec"
+        killed.unlink()
+        await store.until("Ready", within=60)
+
+
 async def test_an_api_server_that_drops_its_watches(
     store: Store, rights: Rights, folder: Path, proxy: Proxy, kube: Kube
 ) -> None:
