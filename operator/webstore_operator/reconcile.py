@@ -235,8 +235,9 @@ class Reconciler:
             # An autoscaler that is no longer wanted would set the number of pods against the operator.
             await self._applier.prune(store, {*now, *later}, {"HorizontalPodAutoscaler"})
         proven = before is not None and (before.revision, before.release) == (aim.revision, RELEASE)
-        repaired = await self._applier.apply(store, aim.plan, now, proven=proven)
-        repaired += await self._applier.apply(store, old, later)
+        # What waits for its turn comes first, so that it is kept up even if the change is refused.
+        repaired = await self._applier.apply(store, old, later, proven=True)
+        repaired += await self._applier.apply(store, aim.plan, now, proven=proven)
         if repaired:
             names = ", ".join(f"{ref.kind} {ref.name}" for ref in sorted(repaired)[:5]) + (
                 " and others" if len(repaired) > 5 else ""

@@ -173,11 +173,19 @@ async def test_an_object_that_the_api_server_refuses_is_told_and_the_change_roll
     await installed.until("Degraded", reason="RolledBack", saying="exceeded quota")
 
 
-async def test_while_a_change_is_refused_its_status_says_so(installed: Store) -> None:
+async def test_while_a_change_is_refused_its_status_says_so_and_what_has_not_had_its_turn_is_repaired_as_it_was(
+    installed: Store, kube: Kube
+) -> None:
     await installed.apply({"gateway": {"parent": {"name": "public"}}})
     await installed.until("Degraded", reason="NoHTTPRoute")
     told = await installed.condition("Progressing")
     assert told["message"] == "Version 0.1.0: waiting for an object that is refused."
+    await kube.delete("deployments", installed.namespace, "store-shopping-query")
+
+    async def back() -> bool:
+        return "store-shopping-query" in await installed.objects("deployments")
+
+    await eventually("it is back", back, within=5)
     await installed.until("Degraded", reason="RolledBack", saying="install the Gateway API")
 
 
