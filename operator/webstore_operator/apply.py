@@ -69,14 +69,23 @@ class Applier:
         """Applies those of the plan's objects that differ; returns those that somebody else had changed or deleted.
 
         Args:
-            proven: the plan was ready before, so its workloads are repaired even if another object is refused.
+            proven: the plan was ready before, so its workloads are repaired even if another object is refused or waits
+                for its removal.
 
         Raises:
             Refused, NotYet, Gone: they say why not.
             ApiError: the API server did not answer as it should.
         """
-        due = {ref: why for ref in refs if (why := self._why(store, plan, ref))}
-        if not due:
+        due, waits = dict[Ref, str](), list[Exception]()
+        for ref in refs:
+            try:
+                if why := self._why(store, plan, ref):
+                    due[ref] = why
+            except NotYet as wait:
+                waits.append(wait)
+        if waits and not proven:
+            raise waits[0]
+        if not due and not waits:
             return []
         await self.check_there(store)
         bodies = plan.objects(due)
@@ -90,8 +99,8 @@ class Applier:
             )
             if failures and not proven:
                 break
-        if failures:
-            raise failures[0]
+        for failure in failures + waits:
+            raise failure
         return [ref for ref, why in due.items() if why == "drift"]
 
     async def prune(self, store: Store, keep: Mapping[Ref, Any] | set[Ref], kinds: set[str] | None = None) -> list[Ref]:

@@ -136,6 +136,26 @@ async def test_repair_what_is_changed_is_put_back_within_five_seconds(
     await eventually("it is put back", as_before, within=5)
 
 
+async def test_repair_goes_on_while_an_object_waits_for_a_finalizer_of_somebody_else(
+    installed: Store, kube: Kube
+) -> None:
+    held: Object = {"metadata": {"finalizers": ["example.com/held"]}}
+    await kube.patch("services", installed.namespace, "store-order", held)
+    await kube.delete("services", installed.namespace, "store-order")
+    told = await installed.until("Progressing", reason="WaitingForRemoval")
+    assert "The Service store-order is being deleted" in told["message"]
+    await kube.delete("deployments", installed.namespace, "store-product")
+
+    async def back() -> bool:
+        return "store-product" in await installed.objects("deployments")
+
+    try:
+        await eventually("the others are repaired", back, within=5)
+    finally:
+        await kube.patch("services", installed.namespace, "store-order", {"metadata": {"finalizers": None}})
+    await installed.until("Ready")
+
+
 async def test_fields_that_others_own_are_left_alone(installed: Store, kube: Kube) -> None:
     note = {"metadata": {"annotations": {"example.com/note": "mine"}}}
     for plural in ("deployments", "services", "configmaps"):
