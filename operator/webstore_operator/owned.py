@@ -21,6 +21,7 @@ from webstore_operator.desired import INSTANCE, MANAGED_BY, MANAGER, Ref
 from webstore_operator.health import Workload, workload
 from webstore_operator.kinds import KINDS
 from webstore_operator.metrics import OBJECTS, UNWATCHED, WATCH_RESTARTS
+from webstore_operator.spec import KIND
 
 logger = logging.getLogger(__name__)
 
@@ -257,6 +258,9 @@ class Owned:
 
 
 def _store(body: Mapping[str, Any]) -> Key | None:
+    """Whose it is, by its owner; by its label only where it has none, as the label may be what somebody changed."""
     metadata = body["metadata"]
-    name = (metadata.get("labels") or {}).get(INSTANCE)
+    owners = metadata.get("ownerReferences", [])
+    label = (metadata.get("labels") or {}).get(INSTANCE)
+    name = next((o["name"] for o in owners if o.get("controller") and o["kind"] == KIND), label)
     return (metadata["namespace"], name) if name else None

@@ -156,6 +156,16 @@ async def test_repair_goes_on_while_an_object_waits_for_a_finalizer_of_somebody_
     await installed.until("Ready")
 
 
+async def test_repair_what_is_given_to_another_store_by_its_label(installed: Store, kube: Kube) -> None:
+    label = "app.kubernetes.io/instance"
+    await kube.patch("services", installed.namespace, "store-order", {"metadata": {"labels": {label: "other"}}})
+
+    async def back() -> bool:
+        return "store-order" in await installed.objects("services")
+
+    await eventually("it is put back", back, within=5)
+
+
 async def test_fields_that_others_own_are_left_alone(installed: Store, kube: Kube) -> None:
     note = {"metadata": {"annotations": {"example.com/note": "mine"}}}
     for plural in ("deployments", "services", "configmaps"):
