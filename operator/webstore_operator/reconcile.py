@@ -167,7 +167,8 @@ class Reconciler:
             return await self._ready(store, aim)
         now = self._rollout(store, aim, reached)
         if rollout and rollout.stage == reached and rollout.ready >= now.ready and not _halted(store):
-            now = rollout
+            # A time that is yet to come is of a clock that was ahead.
+            now = min(rollout, now, key=_since)
         return await self._wait(store, aim, before, Gate(now, waiting, refused))
 
     def _rollout(self, store: Store, aim: Aim, reached: int) -> Rollout:
@@ -295,7 +296,7 @@ class Reconciler:
                 reason, found = "RollingBack", [Problem("RolledBack", store.status.rolled_back.message), *found]
             await self._report(store, Finding(ready=False, progress=(reason, f"Waiting for {names}."), problems=found))
             return LOOK_SECONDS
-        left = self._ready_seconds - (_now() - datetime.fromisoformat(gate.rollout.since)).total_seconds()
+        left = self._ready_seconds - (_now() - _since(gate.rollout)).total_seconds()
         if left <= 0 and before is not None:
             return await self._roll_back(store, aim, before, found, names)
         if left <= 0 and not found:
@@ -453,6 +454,10 @@ def _url(spec: WebStoreSpec, addresses: list[str]) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _since(rollout: Rollout) -> datetime:
+    return datetime.fromisoformat(rollout.since)
 
 
 def _text(moment: datetime) -> str:

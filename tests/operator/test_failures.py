@@ -108,6 +108,18 @@ async def test_a_change_that_was_given_up_has_its_whole_time_when_it_is_tried_ag
     assert image(await installed.deployment("product")).endswith(":1.1.0")
 
 
+async def test_a_roll_out_that_was_begun_by_a_clock_that_is_ahead_is_given_up_in_its_time(
+    installed: Store, kubelet: Kubelet, kube: Kube
+) -> None:
+    kubelet.held = {(installed.namespace, "product")}
+    await installed.apply({"version": "1.1.0"})
+    await installed.until("Progressing", reason="Updating", saying="waiting for product (0 of 1 pods ready).")
+    ahead = {"status": {"rollout": {"since": "2999-01-01T00:00:00Z"}}}
+    await kube.patch("webstores", installed.namespace, installed.name, ahead, sub="/status")
+    await installed.until("Degraded", reason="RolledBack", within=READY_SECONDS * 3)
+    kubelet.held = set()
+
+
 async def test_a_first_roll_out_that_fails_has_nothing_to_go_back_to_and_goes_on_when_corrected(
     store: Store, operator: Operator
 ) -> None:
