@@ -433,7 +433,9 @@ def _under_way(store: Store) -> Rollout | None:
 def _halted(store: Store) -> bool:
     """Whether the last look could do nothing for the change: that time is not the change's."""
     progressing = store.status.condition(status.PROGRESSING)
-    return progressing is not None and progressing.reason in ("Paused", "Retrying", "WaitingForRemoval")
+    return progressing is not None and (
+        progressing.status == "False" or progressing.reason in ("Retrying", "WaitingForRemoval")
+    )
 
 
 def _stage(stage: int, *, first: bool) -> int:

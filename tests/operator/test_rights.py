@@ -1,5 +1,6 @@
 """What the operator does while it lacks a right that its chart gives it, as a newer image with an older ClusterRole."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.operator.kube import Kube, Object, eventually
+from tests.operator.kube import Kube, Kubelet, Object, eventually
 from tests.operator.process import NAMESPACE, RELEASE, Operator, Rights, chart, operating
 from tests.operator.stores import SERVICES, Store
 
@@ -112,6 +113,28 @@ async def test_a_kind_that_may_not_be_touched_holds_up_nothing_but_what_is_new(
             assert (await store.get())["status"]["version"] == "1.1.0"
             assert await _metric(operator, "rollbacks_total") == 0, "what the operator may not do is no fault of it"
             assert len(await store.objects("poddisruptionbudgets")) == len(SERVICES)
+
+
+async def test_the_time_in_which_the_operator_lacks_a_right_is_not_the_changes(
+    store: Store, rights: Rights, folder: Path, kube: Kube, kubelet: Kubelet
+) -> None:
+    seconds = 10
+    async with operating(rights, folder, ready_seconds=seconds) as operator:
+        await store.apply()
+        await store.until("Ready")
+        kubelet.held = {(store.namespace, "product")}
+        await store.apply({"version": "1.1.0"})
+        await store.until("Progressing", reason="Updating", saying="waiting for product (0 of 1 pods ready).")
+        async with lacking(kube, "policy", "poddisruptionbudgets", {"patch"}) as restore:
+            await kube.delete("poddisruptionbudgets", store.namespace, "store-product")
+            await store.until("Degraded", reason="RightMissing")
+            await asyncio.sleep(seconds)
+            await restore()
+            await store.until("Progressing", reason="Updating", saying="product", within=seconds)
+        kubelet.held = set()
+        await store.until("Ready")
+        assert await _metric(operator, "rollbacks_total") == 0
+        assert (await store.get())["status"]["version"] == "1.1.0"
 
 
 def _told(operator: Operator) -> list[str]:
