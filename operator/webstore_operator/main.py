@@ -68,7 +68,6 @@ class Operator:
     """Everything that works while this copy has the Lease."""
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
-        self._references: dict[Key, Any] = {}
         self._owned = Owned(cluster, self._wake)
         self._reconciler = Reconciler(cluster, self._owned, settings, self._announce)
         self._queue: Queue[Key] = Queue(self._reconciler.look, workers=settings.workers)
@@ -117,18 +116,17 @@ class Operator:
         self._context = contextvars.copy_context()
         key = (body["metadata"]["namespace"], body["metadata"]["name"])
         if type == "DELETED":
-            self._queue.forget(key)
-            self._reconciler.forget(key)
-            self._references.pop(key, None)
+            known = self._reconciler.stores.get(key)
+            # Kopf keeps the events of one object in order: those of an older one of the same name may come late.
+            if known and known.owner.uid == body["metadata"]["uid"]:
+                self._queue.forget(key)
+                self._reconciler.forget(key)
             return
         try:
             store = Store.read(body)
         except ValidationError as error:  # the CRD is of another release
             logger.error("The WebStore %s/%s cannot be read: %s", *key, error)
             return
-        self._references[key] = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {
-            name: body["metadata"][name] for name in ("namespace", "name", "uid")
-        }}  # fmt: skip
         self._reconciler.note(store)
         self._wake(key)
 
@@ -159,10 +157,9 @@ class Operator:
     def _announce(self, store: Store, type: str, reason: str, message: str) -> None:
         log = logger.warning if type == "Warning" else logger.info
         log("%s/%s: %s: %s", *store.key, reason, message)
-        reference = self._references.get(store.key)
-        if reference:
-            # Kopf finds its queue of Events by the context, which only its handlers have.
-            self._context.run(kopf.event, kopf.Body(reference), type=type, reason=reason, message=message[:1000])
+        reference: Any = {"apiVersion": API_VERSION, "kind": KIND, "metadata": store.owner._asdict()}
+        # Kopf finds its queue of Events by the context, which only its handlers have.
+        self._context.run(kopf.event, kopf.Body(reference), type=type, reason=reason, message=message[:1000])
 
 
 def _state(store: Store) -> str:

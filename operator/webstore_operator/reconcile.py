@@ -89,7 +89,7 @@ class Reconciler:
     def note(self, store: Store) -> None:
         """Remembers the newest that is known of a store."""
         known = self.stores.get(store.key)
-        if known is None or known.owner != store.owner or known.version <= store.version:
+        if known is None or known.version <= store.version:
             self.stores[store.key] = store
 
     def forget(self, key: Key) -> None:
