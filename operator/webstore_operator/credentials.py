@@ -20,7 +20,7 @@ from webstore_operator.desired import (
 )
 from webstore_operator.health import Problem
 from webstore_operator.kinds import KINDS
-from webstore_operator.spec import API_VERSION, KIND, WebStoreSpec
+from webstore_operator.spec import WebStoreSpec
 
 SECRET = KINDS["Secret"]
 KEYS = ("postgres-password", *(f"{service}-password" for service in SERVICES), "internal-token")
@@ -38,11 +38,11 @@ async def ensure(cluster: Cluster, owner: Owner) -> tuple[Object, str]:
         try:
             found = await cluster.request("POST", SECRET.path(owner.namespace), body=_new(owner, name))
         except ApiError as error:
-            if error.status != 409:
+            found = await cluster.get(SECRET, owner.namespace, name) if error.status == 409 else None
+            if found is None:
                 raise
-            found = await cluster.get(SECRET, owner.namespace, name) or {"metadata": {}}
     lacking = [key for key in KEYS if key not in (found.get("data") or {})]
-    if lacking and found["metadata"]:
+    if lacking:
         patch = {
             "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
             "data": {key: _password() for key in lacking},
@@ -69,9 +69,7 @@ def _new(owner: Owner, name: str) -> Object:
                 COMPONENT: "system",
                 MANAGED_BY: MANAGER,
             },
-            "ownerReferences": [
-                {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
-            ],
+            "ownerReferences": [owner.reference],
         },
         "data": {key: _password() for key in KEYS},
     }

@@ -56,6 +56,22 @@ class Owner(NamedTuple):
     name: str
     uid: str
 
+    @property
+    def reference(self) -> Object:
+        """The owner reference of its objects.
+
+        blockOwnerDeletion would need the right to set finalizers of WebStores, and deleting a store needs nothing but
+        garbage collection.
+        """
+        return {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": False,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -186,10 +202,7 @@ def _own(owner: Owner, body: Object) -> Object:
         raise RenderError(f"the charts make the {body['kind']} {metadata['name']}, which the operator may not touch")
     metadata["namespace"] = owner.namespace
     metadata.setdefault("labels", {}).update({MANAGED_BY: MANAGER, PART_OF: "webstore", INSTANCE: owner.name})
-    # blockOwnerDeletion would need the right to set finalizers of WebStores, and deleting a store needs nothing but
-    # garbage collection.
-    reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True}
-    metadata["ownerReferences"] = [reference | {"blockOwnerDeletion": False}]
+    metadata["ownerReferences"] = [owner.reference]
     return body
 
 
