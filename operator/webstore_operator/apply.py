@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from webstore_operator.cluster import METADATA_LIST, ApiError, Cluster
 from webstore_operator.desired import MANAGED_BY, MANAGER, Object, Plan, Ref
 from webstore_operator.health import Problem
-from webstore_operator.kinds import KINDS
+from webstore_operator.kinds import KINDS, ObjectKind
 from webstore_operator.metrics import APPLIED, PRUNED
 from webstore_operator.owned import Entry, Owned, entry
-from webstore_operator.spec import KIND, PLURAL
+from webstore_operator.spec import API_VERSION, KIND, PLURAL
 from webstore_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
-STORES = KINDS["ConfigMap"]._replace(api_version="webstore.dev/v1", plural=PLURAL, whole=True)
+STORES = ObjectKind(API_VERSION, PLURAL, whole=True)
 # Keeps the number of pods while it passes from the operator to an autoscaler.
 HANDOVER = f"{MANAGER}-handover"
 RIGHT_MISSING = "RightMissing"
@@ -103,7 +103,7 @@ class Applier:
             raise failure
         return [ref for ref, why in due.items() if why == "drift"]
 
-    async def prune(self, store: Store, keep: Mapping[Ref, Any] | set[Ref], kinds: set[str] | None = None) -> list[Ref]:
+    async def prune(self, store: Store, keep: Mapping[Ref, Any] | set[Ref], kinds: set[str] | None = None) -> None:
         """Deletes the store's objects (of these kinds, or of all) that are not to be kept; never a Secret."""
         doomed = {
             ref: entry
@@ -115,7 +115,6 @@ class Applier:
             await self.check_there(store)
             for failure in await _all(self._delete(store, ref, entry) for ref, entry in doomed.items()):
                 raise failure
-        return list(doomed)
 
     async def check_there(self, store: Store) -> None:
         """Asks the API server itself, before anything is written: the watch may not have told yet that the store is

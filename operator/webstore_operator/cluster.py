@@ -30,13 +30,12 @@ class ApiError(Exception):
 
     Attributes:
         status: HTTP status code; 0 where it did not answer.
-        reason: the word for programs, as NotFound.
         causes: details, as NamespaceTerminating.
     """
 
-    def __init__(self, status: int, reason: str, message: str, causes: tuple[str, ...] = ()) -> None:
+    def __init__(self, status: int, message: str, causes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.status, self.reason, self.causes = status, reason, causes
+        self.status, self.causes = status, causes
 
     @property
     def transient(self) -> bool:
@@ -98,10 +97,8 @@ class Cluster:
             except ApiException as error:
                 failure, wait = _error(error), retry_after_seconds(error)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                failure, wait = (
-                    ApiError(0, "Unreachable", f"the API server does not answer: {error or type(error).__name__}"),
-                    None,
-                )
+                failure = ApiError(0, f"the API server does not answer: {error or type(error).__name__}")
+                wait = None
             # A conflict that does not name another manager's field passes; one over creating something does not.
             lost = failure.status == 409 and (method != "PATCH" or "FieldManagerConflict" in failure.causes)
             if attempt == tries or lost or not failure.transient:
@@ -140,12 +137,12 @@ class Cluster:
                 event: Object = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
-                    raise ApiError(status.get("code", 500), status.get("reason", ""), status.get("message", ""))
+                    raise ApiError(status.get("code", 500), status.get("message", ""))
                 yield event
         except ApiException as error:
             raise _error(error) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise ApiError(0, "Unreachable", f"the watch broke off: {error or type(error).__name__}") from None
+            raise ApiError(0, f"the watch broke off: {error or type(error).__name__}") from None
         finally:
             if response is not None:
                 response.response.close()
@@ -218,8 +215,6 @@ def _error(error: ApiException) -> ApiError:
         status = json.loads(error.body or "")
         details = status.get("details") or {}
         causes = tuple(cause.get("reason", "") for cause in details.get("causes") or [])
-        return ApiError(
-            error.status or 0, status.get("reason") or "", status.get("message") or str(error.reason), causes
-        )
+        return ApiError(error.status or 0, status.get("message") or str(error.reason), causes)
     except (ValueError, AttributeError, TypeError):
-        return ApiError(error.status or 0, "", f"the API server answers {error.status} {error.reason}")
+        return ApiError(error.status or 0, f"the API server answers {error.status} {error.reason}")

@@ -35,6 +35,9 @@ LAST_STAGE = 3
 # What shows what goes on comes last: no service waits for it.
 _WATCHING = frozenset({"zipkin", "elasticsearch", "rsyslog", "logstash", "kibana"})
 
+# About 20 KB each.
+_MOST_PLANS = 1024
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -124,11 +127,10 @@ class Renderer:
         chart: folder of the chart of a whole store.
         helm: the helm program.
         at_once: most helm processes at the same time; each takes a CPU for about a tenth of a second.
-        keep: most renderings that are kept (about 20 KB each).
     """
 
-    def __init__(self, chart: Path, helm: str = "helm", *, at_once: int = 2, keep: int = 1024) -> None:
-        self._chart, self._helm, self._keep = chart, helm, keep
+    def __init__(self, chart: Path, helm: str = "helm", *, at_once: int = 2) -> None:
+        self._chart, self._helm = chart, helm
         self._slots = asyncio.Semaphore(at_once)
         self._plans: OrderedDict[bytes, Plan] = OrderedDict()
 
@@ -144,7 +146,7 @@ class Renderer:
             async with self._slots:
                 if key not in self._plans:
                     self._plans[key] = await asyncio.to_thread(build, owner, await self._render(owner, values))
-                    if len(self._plans) > self._keep:
+                    if len(self._plans) > _MOST_PLANS:
                         self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return self._plans[key]
