@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from webstore_operator.desired import NAME
+
 Object = Mapping[str, Any]
 
 _PULL_ERRORS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -85,7 +87,7 @@ def is_ready(pod: Object) -> bool:
 
 def part(body: Object) -> str:
     """What the object belongs to: its app.kubernetes.io/name, else its own name."""
-    name: str = body["metadata"].get("labels", {}).get("app.kubernetes.io/name") or body["metadata"]["name"]
+    name: str = body["metadata"].get("labels", {}).get(NAME) or body["metadata"]["name"]
     return name
 
 

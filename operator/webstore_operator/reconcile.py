@@ -19,8 +19,11 @@ from webstore_operator.cluster import ApiError, Cluster
 from webstore_operator.desired import (
     CREDENTIALS,
     EMPTY,
+    INSTANCE,
     LAST_STAGE,
+    MANAGED_BY,
     MANAGER,
+    PART_OF,
     SERVICES,
     Plan,
     Ref,
@@ -60,15 +63,6 @@ class Aim:
     version: str
     spec: WebStoreSpec
     plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What keeps a roll-out at its stage: parts that are not ready, or what the API server refuses."""
-
-    rollout: Rollout
-    waiting: list[tuple[str, Workload | None]]
-    refused: list[Problem]
 
 
 class Reconciler:
@@ -140,15 +134,7 @@ class Reconciler:
         aim, before = await self._aims(store)
         rollout = _under_way(store)
         settled = before is not None and before.revision == aim.revision
-        if (
-            not settled
-            and rollout is None
-            and (lacking := await credentials.missing(self._cluster, store.owner.namespace, aim.spec))
-        ):
-            await self._apply(store, aim, before, reached=-1)
-            await self._report(
-                store, Finding(ready=False, progress=("WaitingForSecret", lacking[0].message), problems=lacking)
-            )
+        if not settled and rollout is None and await self._lacks_secrets(store, aim, before):
             return LOOK_SECONDS
 
         reached, refused = LAST_STAGE if settled else rollout.stage if rollout else 0, list[Problem]()
@@ -166,16 +152,30 @@ class Reconciler:
         if not waiting and not refused:
             return await self._ready(store, aim)
         now = self._rollout(store, aim, reached)
-        if rollout and rollout.stage == reached and rollout.ready >= now.ready and not _halted(store):
-            # A time that is yet to come is of a clock that was ahead.
-            now = min(rollout, now, key=_since)
-        return await self._wait(store, aim, before, Gate(now, waiting, refused))
+        return await self._wait(store, aim, before, now, waiting=waiting, refused=refused)
+
+    async def _lacks_secrets(self, store: Store, aim: Aim, before: Aim | None) -> bool:
+        """Whether a change cannot begin for want of Secrets that the spec names: the store stays as it was, and says
+        so."""
+        lacking = await credentials.missing(self._cluster, store.owner.namespace, aim.spec)
+        if lacking:
+            await self._apply(store, aim, before, reached=-1)
+            await self._report(
+                store, Finding(ready=False, progress=("WaitingForSecret", lacking[0].message), problems=lacking)
+            )
+        return bool(lacking)
 
     def _rollout(self, store: Store, aim: Aim, reached: int) -> Rollout:
+        """The roll-out at this stage: since when it goes on without one more ready pod."""
         entries = self._owned.of(store.key)
         there = [entries[ref].workload for ref in aim.plan.wanted if ref in entries]
         ready = sum(workload.ready_now for workload in there if workload and workload.seen)
-        return Rollout(revision=aim.revision, stage=reached, since=_text(_now()), ready=ready)
+        now = Rollout(revision=aim.revision, stage=reached, since=_text(_now()), ready=ready)
+        known = _under_way(store)
+        if known and known.stage == reached and known.ready >= ready and not _halted(store):
+            # A time that is yet to come is of a clock that was ahead.
+            return min(known, now, key=_since)
+        return now
 
     async def _aims(self, store: Store) -> tuple[Aim, Aim | None]:
         """What the store is to become, and what it was when all was ready last.
@@ -221,7 +221,7 @@ class Reconciler:
             except ApiError as error:
                 raise meaning(error, store, Ref("Secret", name)) from error
             self._credentials[uid] = known = (int(metadata["resourceVersion"]), now), digest
-            if metadata.get("labels", {}).get("app.kubernetes.io/managed-by") == MANAGER:
+            if metadata.get("labels", {}).get(MANAGED_BY) == MANAGER:
                 self._owned.put(store.key, Ref("Secret", name), {"metadata": metadata})
         return known[1]
 
@@ -281,14 +281,28 @@ class Reconciler:
             await self._report(store, Finding(ready=True, settled=("Ready", message)), last=last, url=url)
         return None
 
-    async def _wait(self, store: Store, aim: Aim, before: Aim | None, gate: Gate) -> float | None:
-        """Says what is waited for and why; gives a change up that is not ready in time."""
+    async def _wait(
+        self,
+        store: Store,
+        aim: Aim,
+        before: Aim | None,
+        rollout: Rollout,
+        *,
+        waiting: list[tuple[str, Workload | None]],
+        refused: list[Problem],
+    ) -> float | None:
+        """Says what is waited for and why; gives a change up that is not ready in time.
+
+        Args:
+            waiting: parts that are not ready.
+            refused: what the API server does not take.
+        """
         pods = await self._pods(store)
-        found = [*gate.refused, *health.problems(pods)]
+        found = [*refused, *health.problems(pods)]
         await self._unblock(store, pods)
         # What is refused comes before the pods: those of the older version may all be ready.
         names = ", ".join(
-            f"{part} ({w.ready_now if w else 0} of {w.wanted if w else '?'} pods ready)" for part, w in gate.waiting
+            f"{part} ({w.ready_now if w else 0} of {w.wanted if w else '?'} pods ready)" for part, w in waiting
         ) or "an object that is refused"
         if before is not None and before.revision == aim.revision:
             reason = "Recovering"
@@ -296,7 +310,7 @@ class Reconciler:
                 reason, found = "RollingBack", [Problem("RolledBack", store.status.rolled_back.message), *found]
             await self._report(store, Finding(ready=False, progress=(reason, f"Waiting for {names}."), problems=found))
             return LOOK_SECONDS
-        left = self._ready_seconds - (_now() - _since(gate.rollout)).total_seconds()
+        left = self._ready_seconds - (_now() - _since(rollout)).total_seconds()
         if left <= 0 and before is not None:
             return await self._roll_back(store, aim, before, found, names)
         if left <= 0 and not found:
@@ -309,7 +323,7 @@ class Reconciler:
         reason = "Installing" if before is None and store.status.last_ready is None else "Updating"
         message = f"Version {aim.version}: waiting for {names}."
         await self._report(
-            store, Finding(ready=False, progress=(reason, message), problems=found), rollout=gate.rollout
+            store, Finding(ready=False, progress=(reason, message), problems=found), rollout=rollout
         )
         return min(LOOK_SECONDS, left) if left > 0 else LOOK_SECONDS
 
@@ -357,7 +371,7 @@ class Reconciler:
             await self._report(store, Finding(ready=False, progress=("Retrying", message)))
 
     async def _pods(self, store: Store) -> list[health.Object]:
-        selector = f"app.kubernetes.io/part-of=webstore,app.kubernetes.io/instance={store.owner.name}"
+        selector = f"{PART_OF}=webstore,{INSTANCE}={store.owner.name}"
         found = await self._cluster.request("GET", PODS.path(store.owner.namespace), query={"labelSelector": selector})
         items: list[health.Object] = found["items"]
         return items
