@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tests.databases import Databases
 from tests.service.conftest import build, living
@@ -99,6 +100,14 @@ class Service:
         async with await psycopg.AsyncConnection.connect(self._url, row_factory=psycopg.rows.dict_row) as connection:
             found = await connection.execute("SELECT * FROM mail WHERE order_id = %s", [order_id])
             return await found.fetchone() or {}
+
+    async def disconnected(self) -> None:
+        """Ends the service's sessions, as a restart of PostgreSQL does."""
+        async with await psycopg.AsyncConnection.connect(self._url) as connection:
+            await connection.execute("""
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()
+            """)
 
     async def until(self, order_id: str, **wanted: Any) -> Mapping[str, Any]:
         """Waits until the order's mail is so."""
@@ -238,6 +247,38 @@ async def test_a_mail_that_is_being_sent_when_the_service_stops_is_not_sent_agai
             order_id = await service.placed(await service.customer())
             await server.until_it_has_a_mail()
     assert (await service.mail(order_id))["state"] == "sent"
+
+
+async def test_a_mail_that_the_server_has_is_not_sent_again_because_the_database_was_away(
+    databases: Databases, tmp_path: Path
+) -> None:
+    server, port = Server(), free_port()
+    server.thinks_seconds = 1
+    with smtp(server, port):
+        async with running(databases, tmp_path, port) as service:
+            order_id = await service.placed(await service.customer())
+            await server.until_it_has_a_mail()
+            await service.disconnected()
+            mail = await service.until(order_id, state="sent")
+    assert len(server.mails) == mail["attempts"] == 1
+
+
+async def test_a_database_that_stays_away_does_not_keep_the_service_from_stopping(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    async def away(*_: object) -> None:
+        tried.set()
+        raise PoolTimeout
+
+    monkeypatch.setattr("webstore_customer.store.Store.end_mail", away)
+    monkeypatch.setattr("webstore_customer.mailer._LAST_SECONDS", 0.2)
+    server, port = Server(), free_port()
+    with smtp(server, port):
+        async with asyncio.timeout(30), running(databases, tmp_path, port) as service:
+            await service.placed(await service.customer())
+            await tried.wait()
 
 
 async def test_an_unknown_customer_blocks_nothing(databases: Databases, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ _ACCEPT_SECONDS = 600.0
 _HOLD_SECONDS = 10.0  # a third of what a mail is taken for: else another replica would send it too
 _LAST_SECONDS = 5.0  # that a mail which is being sent holds up the service's stop
 _POLL_SECONDS = 5.0
+_NOTE_SECONDS = 0.5
 
 
 class Outbox(Protocol):
@@ -156,7 +157,16 @@ class Mailer:
             await self._failed(mail.order_id, mail.attempts, error)
         else:
             MAILS.labels("sent").inc()
-            await self._store.end_mail(mail.order_id, "sent")
+            await self._note_sent(mail.order_id)
+
+    async def _note_sent(self, order_id: UUID) -> None:
+        """Does not give up: the server has the mail, and one that is not noted as sent goes out again."""
+        while True:
+            try:
+                return await self._store.end_mail(order_id, "sent")
+            except (DBAPIError, PoolTimeout) as error:
+                log.warning("the mail about order %s is sent and not noted yet: %s", order_id, type(error).__name__)
+                await asyncio.sleep(_NOTE_SECONDS)
 
     async def _failed(self, order_id: UUID, attempts: int, error: Exception) -> None:
         reason = type(error).__name__  # the server's words may repeat the address
