@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -168,6 +169,27 @@ async def test_a_customer_sees_itself_and_staff_sees_all(shop: httpx.AsyncClient
     ):
         assert (await request).status_code == 404
     assert created.json() in (await shop.get("/customer", headers=boss)).json()["customers"]
+
+
+@pytest.mark.parametrize("subject", ["x" * 255, "https://issuer.example/users/7", "auth0|5f7c", "/a"])
+async def test_a_customer_reaches_itself_whatever_its_subject_is(
+    shop: httpx.AsyncClient, provider: Provider, subject: str
+) -> None:
+    own, eve = bearer(provider.token(subject)), bearer(provider.token("eve"))
+    created = await shop.post("/customer", json=CUSTOMER, headers=own)
+    assert (created.status_code, created.json()["id"]) == (201, subject)
+    path = f"/customer/{quote(subject, safe='')}"
+    assert (await shop.get(path, headers=eve)).status_code == 404
+    assert (await shop.get(path, headers=own)).json() == created.json()
+    assert (await shop.post(path, json={**CUSTOMER, "firstName": "Eve"}, headers=own)).json()["firstName"] == "Eve"
+    assert (await shop.delete(path, headers=own)).status_code == 200
+
+
+async def test_a_path_that_takes_any_customers_id_hides_no_other(shop: httpx.AsyncClient) -> None:
+    described = (await shop.get("/customer/-/openapi.json")).json()["paths"]
+    assert set(described) == {"/customer", "/customer/{customer_id}"}
+    assert set(described["/customer/{customer_id}"]) == {"get", "post", "delete"}
+    assert (await shop.get("/customer/-/docs")).headers["content-type"].startswith("text/html")
 
 
 async def test_a_token_without_a_subject_is_no_customer(shop: httpx.AsyncClient, provider: Provider) -> None:

@@ -88,6 +88,8 @@ def application(
         # Not `include_router`, which would look for a request's route in one router after the other.
         routes=[route for router in (*routers, _operations(database)) for route in router.routes],
     )
+    # Last, what takes any rest of a path: it would take the paths of the description, which FastAPI adds at the end.
+    app.router.routes.sort(key=lambda route: getattr(route, "path", "").endswith(":path}"))
     problems.handle(app)
     app.add_middleware(Edge, service=name, max_body_bytes=settings.max_body_bytes)
     telemetry.trace_statements(database.engine)
