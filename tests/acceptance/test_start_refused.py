@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BIN = Path(sys.executable).parent
 
 
@@ -60,6 +62,33 @@ def test_a_wrong_setting_is_named() -> None:
     assert "WEBSTORE_DATABASE_URL is not set" in refused("webstore-order")
     wrong = {"WEBSTORE_DATABASE_URL": "postgresql://x/x", "WEBSTORE_PORT": "many"}
     assert "WEBSTORE_PORT is wrong" in refused("webstore-order", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WEBSTORE_PRODUCT_URL", "product:8080"),
+        ("WEBSTORE_PRODUCT_URL", "http://"),
+        ("WEBSTORE_PRODUCT_URL", "http://product:http"),
+        ("WEBSTORE_LOG_FILE", "/nonexistent/a.log"),
+        ("WEBSTORE_LOG_FILE_BYTES", "67108865"),
+    ],
+)
+def test_a_setting_that_would_fail_later_is_named_at_the_start(variable: str, value: str) -> None:
+    assert f"{variable} is wrong" in refused(
+        "webstore-order", WEBSTORE_DATABASE_URL="postgresql://x/x", **{variable: value}
+    )
+
+
+def test_an_embedded_store_names_a_wrong_setting_before_it_does_anything(tmp_path: Path) -> None:
+    def run(port: int, **environment: str) -> str:
+        return refused("webstore", "run", "--data", tmp_path / "data", "--port", port, **environment)
+
+    assert "WEBSTORE_PORT is wrong" in run(99999)
+    assert "WEBSTORE_LOG_LEVEL is wrong" in run(0, WEBSTORE_LOG_LEVEL="LOUD")
+    assert not (tmp_path / "data").exists()
+    assert "WEBSTORE_LOG_FILE is wrong" in run(0, WEBSTORE_LOG_FILE="/nonexistent/a.log")
+    assert not (tmp_path / "data" / "postgres").exists()
 
 
 def test_a_demo_without_a_store() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
@@ -52,7 +52,7 @@ def run(
     try:
         settings = settings_module.load(model)
         context.service.set(name)
-        logs.configure(settings)
+        configure_log(settings)
         if arguments.command == "migrate":
             asyncio.run(_migrate(database(settings), arguments.wait))
         elif arguments.command in commands:
@@ -79,6 +79,20 @@ def _serve(name: str, settings: AnySettings, build: Callable[[AnySettings], Fast
 async def _live(app: FastAPI, settings: Settings) -> None:
     async with app.router.lifespan_context(app):
         await listen(app, bound(settings.host, settings.port), settings)
+
+
+def configure_log(settings: Settings, *, stream: Any = None) -> None:
+    """See `logs.configure`.
+
+    Raises:
+        SettingsError: the log file cannot be written.
+    """
+    try:
+        logs.configure(settings, stream=stream)
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}LOG_FILE is wrong: {settings.log_file} cannot be written: {error.strerror}."
+        ) from None
 
 
 class CommandError(Exception):

@@ -1,9 +1,9 @@
 """Settings: environment variables that start with `WEBSTORE_`, checked once, at the start (https://12factor.net/config)."""
 
-import os
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 PREFIX = "WEBSTORE_"
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://([^/\s:\[\]]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?(/\S*)?$")]
 
 
 class SettingsError(Exception):
@@ -55,7 +56,10 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field("json", description="JSON lines, or text for people")
     log_file: str | None = Field(None, description="Write the log as JSON lines to this file too")
     log_file_bytes: int = Field(
-        10_485_760, ge=1024, description="Size at which the log file is begun anew; the one before it is kept"
+        10_485_760,
+        ge=1024,
+        le=67_108_864,  # the volume that the charts give it holds this file, the one before it, and as much again
+        description="Size at which the log file is begun anew; the one before it is kept",
     )
 
     auth_mode: Literal["header", "oidc"] = Field(
@@ -127,20 +131,17 @@ def load(model: type[AnySettings], **overrides: object) -> AnySettings:
     try:
         return model(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError(
-            "\n".join(_sentence(model, problem["loc"], problem["msg"]) for problem in error.errors())
-        ) from None
+        raise SettingsError("\n".join(_sentence(model, problem) for problem in error.errors())) from None
 
 
-def _sentence(model: type[Settings], location: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    if not location:
+def _sentence(model: type[Settings], problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
         return message
-    field = str(location[0])
-    variable = PREFIX + field.upper()
+    field = str(problem["loc"][0])
     meaning = model.model_fields[field].description or ""
-    found = "is not set" if variable not in os.environ else "is wrong"
-    return f"{variable} {found}: {message[:1].lower()}{message[1:]}. It means: {meaning}."
+    found = "is not set" if problem["type"] == "missing" else "is wrong"
+    return f"{PREFIX}{field.upper()} {found}: {message[:1].lower()}{message[1:]}. It means: {meaning}."
 
 
 def table(models: list[type[Settings]]) -> list[tuple[str, str, str]]:

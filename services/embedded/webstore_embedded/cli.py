@@ -12,10 +12,10 @@ from pathlib import Path
 import uvloop
 from sqlalchemy.exc import OperationalError
 
-from webstore_chassis import context, logs, telemetry
+from webstore_chassis import context, telemetry
 from webstore_chassis import settings as settings_module
 from webstore_chassis.database import DatabaseError
-from webstore_chassis.main import CommandError, ListenError, bound, listen
+from webstore_chassis.main import CommandError, ListenError, bound, configure_log, listen
 from webstore_chassis.problems import Problem
 from webstore_chassis.settings import SettingsError
 from webstore_customer.app import CustomerSettings
@@ -61,9 +61,6 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(data: Path, host: str, port: int) -> None:
     started = time.monotonic()
-    listener = bound(host, port)
-    await asyncio.to_thread(_check_folder, data)
-    postgres = await asyncio.to_thread(Postgres, data / "postgres")
     overrides = {
         "host": host,
         "port": port,
@@ -72,9 +69,13 @@ async def _run(data: Path, host: str, port: int) -> None:
         "log_level": os.environ.get("WEBSTORE_LOG_LEVEL", "WARNING"),
         "log_file": os.environ.get("WEBSTORE_LOG_FILE", str(data / "webstore.log")),
     }
-    settings = settings_module.load(CustomerSettings, database_url=postgres.url, **overrides)
+    # Where the database is, is known only once it runs; until then nothing asks for it.
+    settings = settings_module.load(CustomerSettings, database_url="postgresql:///embedded", **overrides)
+    listener = bound(host, port)
+    await asyncio.to_thread(_check_folder, data)
     context.service.set("webstore")
-    logs.configure(settings, stream=sys.stderr)
+    configure_log(settings, stream=sys.stderr)
+    postgres = await asyncio.to_thread(Postgres, data / "postgres")
     telemetry.configure()
     try:
         await create_databases(postgres.url)

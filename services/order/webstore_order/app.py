@@ -12,7 +12,7 @@ from webstore_chassis.database import Database
 from webstore_chassis.journal import Journal
 from webstore_chassis.relay import Relay
 from webstore_chassis.service import Surroundings, application
-from webstore_chassis.settings import Settings
+from webstore_chassis.settings import HttpUrl, Settings
 from webstore_order.api import routes
 from webstore_order.events import PUBLISHES
 from webstore_order.placing import Placing
@@ -25,7 +25,7 @@ SUMMARY = "Orders, from the checkout to being placed."
 class OrderSettings(Settings):
     """What the order service can be told."""
 
-    product_url: str = Field("http://product:8080", description="Where the product service is")
+    product_url: HttpUrl = Field("http://product:8080", description="Where the product service is")
 
 
 def database(settings: Settings) -> Database:

@@ -11,7 +11,7 @@ from webstore_chassis.client import Downstream
 from webstore_chassis.consumer import Consumer
 from webstore_chassis.database import Database
 from webstore_chassis.service import Surroundings, application, every
-from webstore_chassis.settings import Settings
+from webstore_chassis.settings import HttpUrl, Settings
 from webstore_product.api import routes
 from webstore_product.events import CONSUMES, release_left_behind, settle
 from webstore_product.store import Store
@@ -23,7 +23,7 @@ SUMMARY = "Products, their stock, and the reservations of orders."
 class ProductSettings(Settings):
     """What the product service can be told."""
 
-    order_url: str = Field("http://order:8080", description="Where the order service is")
+    order_url: HttpUrl = Field("http://order:8080", description="Where the order service is")
 
 
 def database(settings: Settings) -> Database:

@@ -13,7 +13,7 @@ from webstore_chassis.database import Database
 from webstore_chassis.journal import Journal
 from webstore_chassis.relay import Relay
 from webstore_chassis.service import Surroundings, application, every
-from webstore_chassis.settings import Settings
+from webstore_chassis.settings import HttpUrl, Settings
 from webstore_shopping_command.api import routes
 from webstore_shopping_command.events import CONSUMES, PUBLISHES, record_checkouts
 from webstore_shopping_command.store import Store
@@ -26,7 +26,7 @@ _HOUR_SECONDS = 3600
 class ShoppingCommandSettings(Settings):
     """What the shopping-command service can be told."""
 
-    product_url: str = Field("http://product:8080", description="Where the product service is")
+    product_url: HttpUrl = Field("http://product:8080", description="Where the product service is")
 
 
 def database(settings: Settings) -> Database:

@@ -15,7 +15,7 @@ from webstore_chassis.journal import Journal
 from webstore_chassis.metrics import PROJECTION_LAG
 from webstore_chassis.relay import Relay
 from webstore_chassis.service import Surroundings, application, every
-from webstore_chassis.settings import Settings
+from webstore_chassis.settings import HttpUrl, Settings
 from webstore_shopping_query.api import routes
 from webstore_shopping_query.checkout import Checkouts
 from webstore_shopping_query.command import ShoppingCommand
@@ -31,8 +31,8 @@ _PAGE_SECONDS = 60.0  # a page of the journal is thousands of events, and nobody
 class ShoppingQuerySettings(Settings):
     """What the shopping-query service can be told."""
 
-    order_url: str = Field("http://order:8080", description="Where the order service is")
-    shopping_command_url: str = Field(
+    order_url: HttpUrl = Field("http://order:8080", description="Where the order service is")
+    shopping_command_url: HttpUrl = Field(
         "http://shopping-command:8080", description="Where the shopping-command service is"
     )
 
