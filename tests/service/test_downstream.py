@@ -145,6 +145,33 @@ async def test_one_call_alone_finds_out_whether_the_service_is_well_again() -> N
         assert breaker_state() == 0
 
 
+async def test_a_caller_that_goes_away_changes_nothing_of_the_breaker() -> None:
+    other = Other()
+    other.status = 500
+    async with listening(other.app()) as url, calling(url) as downstream:
+        await fail(downstream, 2)
+        await go_away(downstream, other)
+        await fail(downstream, 1)
+        assert breaker_state() == 2, "the third failure in a row"
+        await asyncio.sleep(RESET_SECONDS + 0.05)
+        await go_away(downstream, other)
+        assert breaker_state() == 1, "whether the service is well again is still to be found out"
+        await fail(downstream, 1)
+        assert breaker_state() == 2
+
+
+async def go_away(downstream: Downstream, other: Other) -> None:
+    """A caller goes away while the service has its request."""
+    other.never, other.end, asked = True, asyncio.Event(), other.asked
+    call = asyncio.create_task(downstream.request("GET", "/"))
+    while other.asked == asked:
+        await asyncio.sleep(0.005)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    other.never = False
+    other.end.set()
+
+
 async def test_a_service_that_is_still_unwell_opens_the_breaker_again() -> None:
     other = Other()
     other.status = 500

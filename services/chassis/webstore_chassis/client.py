@@ -30,6 +30,16 @@ class _Failed(Exception):
     """The other service did not answer, or answered that it is unwell."""
 
 
+def _says_nothing(error: BaseException) -> bool:
+    """A caller that went away says nothing about the other service, so the breaker stays as it was.
+
+    pybreaker takes what it is told to exclude for a success, which closes it; what is raised here passes it by.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    return False
+
+
 class _Watch(pybreaker.CircuitBreakerListener):
     def __init__(self, downstream: str, service: str) -> None:
         self.downstream = downstream
@@ -86,8 +96,7 @@ class Downstream:
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=settings.breaker_failures,
             reset_timeout=self._reset,
-            # A caller that went away says nothing about the other service.
-            exclude=[asyncio.CancelledError],
+            exclude=[_says_nothing],
             listeners=[_Watch(name, service)],
             throw_new_error_on_trip=False,
         )
