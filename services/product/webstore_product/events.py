@@ -6,6 +6,7 @@ from uuid import UUID
 
 from webstore_chassis.client import Downstream
 from webstore_chassis.events import Event
+from webstore_chassis.problems import Unavailable
 from webstore_product.store import Store
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,11 @@ def release_left_behind(store: Store, order: Downstream, age_seconds: float) -> 
 
     async def sweep() -> None:
         for order_id, attempt in await store.unsettled(age_seconds):
-            answer = await order.request("POST", f"/internal/orders/{order_id}/withdraw", json={"attempt": attempt})
+            try:
+                answer = await order.request("POST", f"/internal/orders/{order_id}/withdraw", json={"attempt": attempt})
+            except Unavailable as error:  # one of which order cannot tell holds up no other
+                log.warning("what order %s has reserved still waits: %s", order_id, error)
+                continue
             if answer.status_code not in (200, 404):
                 log.warning("order answered %d about the order %s", answer.status_code, order_id)
             elif answer.status_code == 200 and answer.json()["placed"]:

@@ -94,9 +94,10 @@ UPDATE product SET stock = stock + CAST(line.value AS integer)
 FROM jsonb_each_text(CAST(:lines AS jsonb)) AS line WHERE id = CAST(line.key AS uuid)
 """)
 _SETTLE = text("UPDATE reservation SET settled = true WHERE order_id = ANY(:order_ids) RETURNING order_id")
+# Not the oldest: a hundred of which order cannot tell would keep all others from it.
 _UNSETTLED = text("""
 SELECT order_id, attempt FROM reservation
-WHERE NOT settled AND reserved_at < now() - make_interval(secs => :age) ORDER BY reserved_at LIMIT 100
+WHERE NOT settled AND reserved_at < now() - make_interval(secs => :age) ORDER BY random() LIMIT 100
 """)
 _RELEASE = text("""
 DELETE FROM reservation WHERE order_id = :order_id AND attempt <= :attempt AND NOT settled RETURNING lines
