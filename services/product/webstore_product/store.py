@@ -93,7 +93,14 @@ _PUT_BACK = text("""
 UPDATE product SET stock = stock + CAST(line.value AS integer)
 FROM jsonb_each_text(CAST(:lines AS jsonb)) AS line WHERE id = CAST(line.key AS uuid)
 """)
-_SETTLE = text("UPDATE reservation SET settled = true WHERE order_id = ANY(:order_ids) RETURNING order_id")
+# In the order of `_RESERVE`, so that the two never wait for each other.
+_SETTLE = text("""
+WITH known AS MATERIALIZED (
+    SELECT order_id FROM reservation WHERE order_id = ANY(:order_ids) ORDER BY order_id FOR UPDATE
+)
+UPDATE reservation SET settled = true FROM known WHERE reservation.order_id = known.order_id
+RETURNING reservation.order_id
+""")
 # Not the oldest: a hundred of which order cannot tell would keep all others from it.
 _UNSETTLED = text("""
 SELECT order_id, attempt FROM reservation
