@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 
 from tests.databases import Databases
 from webstore_chassis.database import Database
@@ -84,6 +85,13 @@ def event(stream: str, version: int = 1) -> Event:
 
 def relay(replica: tuple[Database, Journal], transport: Recorder) -> Relay:
     return Relay("test", *replica, {"happened": "topic"}, transport)
+
+
+async def test_all_sessions_carry_the_services_name(replica: tuple[Database, Journal]) -> None:
+    database, _ = replica
+    async with await database.connect_raw() as raw, database.autocommit.connect() as pooled:
+        assert await (await raw.execute("SHOW application_name")).fetchone() == ("order",)
+        assert (await pooled.execute(text("SHOW application_name"))).scalar_one() == "order"
 
 
 async def test_no_reader_passes_an_event_of_a_transaction_in_flight(replica: tuple[Database, Journal]) -> None:

@@ -45,13 +45,14 @@ class Database:
 
     def __init__(self, settings: Settings, migrations: Path, application: str) -> None:
         self.url: URL = settings.sqlalchemy_url()
+        self._connect_args = {**_ALIVE, "connect_timeout": 3, "application_name": application}
         self.engine: AsyncEngine = create_async_engine(
             self.url,
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=5,
             hide_parameters=True,  # errors are logged, and parameters may be personal data
-            connect_args={**_ALIVE, "connect_timeout": 3, "application_name": application, "options": _SESSION},
+            connect_args={**self._connect_args, "options": _SESSION},
         )
         # One statement needs no transaction around it: half the round trips.
         self.autocommit: AsyncEngine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -115,7 +116,7 @@ class Database:
     async def connect_raw(self) -> "psycopg.AsyncConnection[tuple[object, ...]]":
         """A connection outside the pool, for what needs a session of its own (LISTEN, session locks)."""
         _, keywords = self.engine.dialect.create_connect_args(self.url)
-        return await psycopg.AsyncConnection.connect(**{**_ALIVE, "connect_timeout": 3, **keywords}, autocommit=True)
+        return await psycopg.AsyncConnection.connect(**{**self._connect_args, **keywords}, autocommit=True)
 
     async def close(self) -> None:
         """Closes all connections."""
