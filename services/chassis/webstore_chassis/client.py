@@ -112,12 +112,9 @@ class Downstream:
         *,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
-        idempotent: bool = True,
     ) -> httpx.Response:
-        """Sends a request; an answer below 500 is returned, whatever it says.
-
-        Args:
-            idempotent: whether sending it twice does no more than once; only then is it retried.
+        """Sends a request, of which sending it twice must do no more than once: it is retried. An answer below 500 is
+        returned, whatever it says.
 
         Raises:
             Unavailable: no such answer came within the deadline, or the breaker is open (then at once).
@@ -135,8 +132,7 @@ class Downstream:
             except _Failed as failure:
                 self._count("failed")
                 pause = random.uniform(0, 0.05 * 2**attempt)  # noqa: S311 - jitter, not a secret
-                spent = attempt == _ATTEMPTS or time.monotonic() + pause >= ends or self._budget < 1
-                if spent or not idempotent:
+                if attempt == _ATTEMPTS or time.monotonic() + pause >= ends or self._budget < 1:
                     log.info("%s %s at %s failed: %s", method, path, self.name, failure)
                     raise Unavailable(f"The service {self.name} cannot be reached. Try again shortly.",
                                       retry_after=self._reset) from None  # fmt: skip
