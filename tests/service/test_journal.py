@@ -84,7 +84,7 @@ def event(stream: str, version: int = 1) -> Event:
 
 
 def relay(replica: tuple[Database, Journal], transport: Recorder) -> Relay:
-    return Relay("test", *replica, {"happened": "topic"}, transport)
+    return Relay("test", *replica, transport)
 
 
 async def test_all_sessions_carry_the_services_name(replica: tuple[Database, Journal]) -> None:
@@ -205,7 +205,7 @@ async def test_the_relay_publishes_each_event_once_under_its_stream_as_the_key(
         await transport.until(lambda: len(transport.messages) >= 30)
     assert sorted(transport.ids) == sorted(f"s{n}@1" for n in range(30))
     assert all(message.key == message.headers["event-id"].partition("@")[0] for message in transport.messages)
-    assert {message.topic for message in transport.messages} == {"topic"}
+    assert {message.topic for message in transport.messages} == {"happened"}
 
 
 async def test_what_a_failed_batch_left_out_is_published_when_the_relay_begins_again(

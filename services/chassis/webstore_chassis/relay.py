@@ -34,19 +34,12 @@ AND set_config('synchronous_commit', 'off', true) = 'off'
 
 
 class Relay:
-    """Publishes one service's journal.
+    """Publishes one service's journal, each event to the topic that its type names."""
 
-    Args:
-        topics: event type → topic; a type without one stays inside.
-    """
-
-    def __init__(
-        self, service: str, database: Database, journal: Journal, topics: Mapping[str, str], transport: Transport
-    ):
+    def __init__(self, service: str, database: Database, journal: Journal, transport: Transport) -> None:
         self._service = service
         self._database = database
         self._journal = journal
-        self._topics = topics
         self._transport = transport
 
     async def run(self) -> None:
@@ -104,29 +97,25 @@ class Relay:
                 await self._appended()
 
     async def _publish(self, events: Sequence[Event]) -> None:
-        wanted = [event for event in events if event.type in self._topics]
-        if not wanted:
-            return
-        spans = [self._span(event) for event in wanted] if telemetry.enabled() else []
+        spans = [self._span(event) for event in events] if telemetry.enabled() else []
         with telemetry.ended(spans):
-            contexts = map(telemetry.inject, spans) if spans else repeat({}, len(wanted))
+            contexts = map(telemetry.inject, spans) if spans else repeat({}, len(events))
             await self._transport.publish(
-                [self._message(event, trace) for event, trace in zip(wanted, contexts, strict=True)]
+                [self._message(event, trace) for event, trace in zip(events, contexts, strict=True)]
             )
-        PUBLISHED.labels(self._service).inc(len(wanted))
+        PUBLISHED.labels(self._service).inc(len(events))
 
     def _span(self, event: Event) -> Span:
-        attributes = telemetry.messaging("send", self._transport.system, self._topics[event.type], event.id)
-        return telemetry.start(f"send {self._topics[event.type]}", SpanKind.PRODUCER, attributes, event.metadata)
+        attributes = telemetry.messaging("send", self._transport.system, event.type, event.id)
+        return telemetry.start(f"send {event.type}", SpanKind.PRODUCER, attributes, event.metadata)
 
     def _message(self, event: Event, trace: Mapping[str, str]) -> Message:
-        topic = self._topics[event.type]
         headers = {"event-id": event.id, "type": event.type, "version": str(event.version), **event.metadata}
         if event.recorded_at:
             headers["recorded-at"] = event.recorded_at.isoformat()
         headers.update(trace)
         value = {**event.data, "version": event.version, "eventId": event.id}
-        return Message(topic, event.stream, json.dumps(value).encode(), headers)
+        return Message(event.type, event.stream, json.dumps(value).encode(), headers)
 
     async def _appended(self) -> bool:
         try:

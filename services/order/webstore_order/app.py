@@ -39,9 +39,9 @@ def build(settings: OrderSettings, surroundings: Surroundings | None = None) -> 
     own = database(settings)
     journal = Journal(own)
     store = Store(own, journal)
-    transport = surroundings.transport_for(settings, NAME, list(PUBLISHES.values()))
+    transport = surroundings.transport_for(settings, NAME, PUBLISHES)
     product = Downstream(NAME, "product", settings.product_url, settings, surroundings.http.get(settings.product_url))
-    relay = Relay(NAME, own, journal, PUBLISHES, transport)
+    relay = Relay(NAME, own, journal, transport)
     return application(
         NAME,
         SUMMARY,

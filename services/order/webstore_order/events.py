@@ -1,3 +1,3 @@
 """What order publishes: `order-placed`. It consumes nothing."""
 
-PUBLISHES = {"order-placed": "order-placed"}
+PUBLISHES = ["order-placed"]

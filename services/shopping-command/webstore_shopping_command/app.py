@@ -40,7 +40,7 @@ def build(settings: ShoppingCommandSettings, surroundings: Surroundings | None =
     own = database(settings)
     journal = Journal(own)
     store = Store(own, journal)
-    transport = surroundings.transport_for(settings, NAME, [*PUBLISHES.values(), *CONSUMES])
+    transport = surroundings.transport_for(settings, NAME, [*PUBLISHES, *CONSUMES])
     product = Downstream(NAME, "product", settings.product_url, settings, surroundings.http.get(settings.product_url))
     return application(
         NAME,
@@ -49,7 +49,7 @@ def build(settings: ShoppingCommandSettings, surroundings: Surroundings | None =
         own,
         routes(store, journal, product, auth(settings)),
         background={
-            "relay": Relay(NAME, own, journal, PUBLISHES, transport).run,
+            "relay": Relay(NAME, own, journal, transport).run,
             "consumer": Consumer(NAME, CONSUMES, record_checkouts(store), transport).run,
             "forgetting of old events": every(_HOUR_SECONDS, store.forget_old),
         },

@@ -8,12 +8,7 @@ from webstore_shopping_command.store import Store
 
 # `cart-checked-out` is not in the contract: it carries the stream's remaining versions to the read model, which
 # would see gaps.
-PUBLISHES = {
-    ADDED: "product-added",
-    UPDATED: "product-updated",
-    REMOVED: "product-removed",
-    CHECKED_OUT: "cart-checked-out",
-}
+PUBLISHES = [ADDED, UPDATED, REMOVED, CHECKED_OUT]
 CONSUMES = ["cart-checkout"]
 
 

@@ -48,7 +48,7 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
     own = database(settings)
     journal = Journal(own)
     store = Store(own, journal)
-    transport = surroundings.transport_for(settings, NAME, [*PUBLISHES.values(), *CONSUMES])
+    transport = surroundings.transport_for(settings, NAME, [*PUBLISHES, *CONSUMES])
 
     def downstream(name: str, url: str) -> Downstream:
         return Downstream(NAME, name, url, settings, surroundings.http.get(url))
@@ -67,7 +67,7 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
         own,
         routes(store, checkouts, auth(settings)),
         background={
-            "relay": Relay(NAME, own, journal, PUBLISHES, transport).run,
+            "relay": Relay(NAME, own, journal, transport).run,
             "projection": projection.run,
             "finishing of checkouts left behind": every(settings.sweep_seconds, sweep),
         },

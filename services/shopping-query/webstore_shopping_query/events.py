@@ -7,7 +7,7 @@ from webstore_chassis.events import Event
 from webstore_shopping_query.command import ShoppingCommand
 from webstore_shopping_query.store import Store
 
-PUBLISHES = {"cart-checkout": "cart-checkout"}
+PUBLISHES = ["cart-checkout"]
 CONSUMES = ["product-added", "product-updated", "product-removed", "cart-checked-out"]
 
 
