@@ -30,14 +30,6 @@ class Erasure:
     version: int
     product_number: str | None
 
-    def covers(self, entry: Entry) -> bool:
-        """Whether it erases the entry."""
-        return (
-            entry.stream == self.stream
-            and entry.version <= self.version
-            and self.product_number in (None, entry.product_number)
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Effects:
