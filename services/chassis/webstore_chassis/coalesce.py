@@ -10,6 +10,7 @@ from webstore_chassis import telemetry
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_MOST = 100
 
 
 class Coalescer(Generic[Item, Result]):
@@ -19,13 +20,12 @@ class Coalescer(Generic[Item, Result]):
     waits for nobody; under load, the statements grow instead of the queue.
 
     Args:
-        execute: takes up to `most` items, returns a result for each, in order. What it raises, every caller of that
-            batch gets.
+        execute: takes a hundred items at the most, returns a result for each, in order. What it raises, every caller of
+            that batch gets.
     """
 
-    def __init__(self, execute: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, most: int = 100) -> None:
+    def __init__(self, execute: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._execute = execute
-        self._most = most
         self._waiting: list[tuple[Item, asyncio.Future[Result], Span]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -41,7 +41,7 @@ class Coalescer(Generic[Item, Result]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                 await self._serve(batch)
         finally:
             self._running = None

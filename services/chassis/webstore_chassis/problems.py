@@ -119,8 +119,8 @@ class Unavailable(Problem):
 
     status, title = 503, "Unavailable"
 
-    def __init__(self, detail: str, *, retry_after: float = 1, **extra: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, round(retry_after)))}, **extra)
+    def __init__(self, detail: str, *, retry_after: float = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, round(retry_after)))})
 
 
 class _Other(Problem):
