@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import PlainTextResponse, Response
 
 from webstore_chassis import context, problems, telemetry
+from webstore_chassis.client import Downstream
 from webstore_chassis.database import Database
 from webstore_chassis.edge import Edge
 from webstore_chassis.kafka import Kafka
@@ -41,6 +42,10 @@ class Surroundings:
     def transport_for(self, settings: Settings, service: str, topics: Sequence[str]) -> Transport:
         """The transport for a service that publishes or consumes these topics."""
         return self.transport or Kafka(settings, service, topics)
+
+    def downstream(self, settings: Settings, service: str, name: str, url: str) -> Downstream:
+        """The service that is called by this name and at this address, for a service that calls it."""
+        return Downstream(service, name, url, settings, self.http.get(url))
 
 
 def application(

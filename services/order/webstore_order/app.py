@@ -7,7 +7,6 @@ from pydantic import Field
 
 from webstore_chassis import main as program
 from webstore_chassis.auth import auth
-from webstore_chassis.client import Downstream
 from webstore_chassis.database import Database
 from webstore_chassis.journal import Journal
 from webstore_chassis.relay import Relay
@@ -40,7 +39,7 @@ def build(settings: OrderSettings, surroundings: Surroundings | None = None) -> 
     journal = Journal(own)
     store = Store(own, journal)
     transport = surroundings.transport_for(settings, NAME, PUBLISHES)
-    product = Downstream(NAME, "product", settings.product_url, settings, surroundings.http.get(settings.product_url))
+    product = surroundings.downstream(settings, NAME, "product", settings.product_url)
     relay = Relay(NAME, own, journal, transport)
     return application(
         NAME,

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from webstore_chassis import main as program
 from webstore_chassis.auth import auth
-from webstore_chassis.client import Downstream
 from webstore_chassis.consumer import Consumer
 from webstore_chassis.database import Database
 from webstore_chassis.service import Surroundings, application, every
@@ -37,7 +36,7 @@ def build(settings: ProductSettings, surroundings: Surroundings | None = None) -
     own = database(settings)
     store = Store(own)
     transport = surroundings.transport_for(settings, NAME, CONSUMES)
-    order = Downstream(NAME, "order", settings.order_url, settings, surroundings.http.get(settings.order_url))
+    order = surroundings.downstream(settings, NAME, "order", settings.order_url)
     consumer = Consumer(NAME, CONSUMES, settle(store), transport)
     sweep = release_left_behind(store, order, settings.sweep_age_seconds)
     return application(

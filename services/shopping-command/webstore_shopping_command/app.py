@@ -7,7 +7,6 @@ from pydantic import Field
 
 from webstore_chassis import main as program
 from webstore_chassis.auth import auth
-from webstore_chassis.client import Downstream
 from webstore_chassis.consumer import Consumer
 from webstore_chassis.database import Database
 from webstore_chassis.journal import Journal
@@ -41,7 +40,7 @@ def build(settings: ShoppingCommandSettings, surroundings: Surroundings | None =
     journal = Journal(own)
     store = Store(own, journal)
     transport = surroundings.transport_for(settings, NAME, [*PUBLISHES, *CONSUMES])
-    product = Downstream(NAME, "product", settings.product_url, settings, surroundings.http.get(settings.product_url))
+    product = surroundings.downstream(settings, NAME, "product", settings.product_url)
     return application(
         NAME,
         SUMMARY,

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from webstore_chassis import main as program
 from webstore_chassis.auth import auth
-from webstore_chassis.client import Downstream
 from webstore_chassis.consumer import Consumer
 from webstore_chassis.database import Database
 from webstore_chassis.journal import Journal
@@ -49,12 +48,8 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
     journal = Journal(own)
     store = Store(own, journal)
     transport = surroundings.transport_for(settings, NAME, [*PUBLISHES, *CONSUMES])
-
-    def downstream(name: str, url: str) -> Downstream:
-        return Downstream(NAME, name, url, settings, surroundings.http.get(url))
-
-    order = downstream("order", settings.order_url)
-    shopping_command = downstream("shopping-command", settings.shopping_command_url)
+    order = surroundings.downstream(settings, NAME, "order", settings.order_url)
+    shopping_command = surroundings.downstream(settings, NAME, "shopping-command", settings.shopping_command_url)
     command = ShoppingCommand(store, shopping_command)
     checkouts = Checkouts(store, command, order)
     projection = Consumer(NAME, CONSUMES, project(store, command), transport)
@@ -77,16 +72,14 @@ def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = N
 
 async def rebuild(settings: ShoppingQuerySettings, surroundings: Surroundings | None = None) -> None:
     """Makes the read model anew, and says how far it is and what came of it."""
-    http = (surroundings or Surroundings()).http
+    surroundings = surroundings or Surroundings()
     own = database(settings)
     patient = settings.model_copy(update={"http_deadline_seconds": _PAGE_SECONDS})
-
-    def shopping_command(settings: ShoppingQuerySettings) -> Downstream:
-        url = settings.shopping_command_url
-        return Downstream(NAME, "shopping-command", url, settings, http.get(url))
-
     # The last stretch holds up whoever changes a cart, so there a call takes no longer than usual.
-    quick, journal = shopping_command(settings), shopping_command(patient)
+    quick, journal = (
+        surroundings.downstream(each, NAME, "shopping-command", settings.shopping_command_url)
+        for each in (settings, patient)
+    )
     try:
         command = ShoppingCommand(Store(own, Journal(own)), quick)
         result = await Rebuild(own, command, journal, print).run()
