@@ -1,5 +1,6 @@
 """The customer service: its settings, and how its parts are put together."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -57,9 +58,7 @@ class CustomerSettings(Settings):
         return Folder(self.mail_folder)
 
 
-def database(settings: Settings) -> Database:
-    """The service's database."""
-    return Database(settings, Path(__file__).parent / "migrations", NAME)
+database = partial(Database, migrations=Path(__file__).parent / "migrations", application=NAME)
 
 
 def build(settings: CustomerSettings, surroundings: Surroundings | None = None) -> FastAPI:

@@ -1,5 +1,6 @@
 """The product service: its settings, and how its parts are put together."""
 
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -25,9 +26,7 @@ class ProductSettings(Settings):
     order_url: HttpUrl = Field("http://order:8080", description="Where the order service is")
 
 
-def database(settings: Settings) -> Database:
-    """The service's database."""
-    return Database(settings, Path(__file__).parent / "migrations", NAME)
+database = partial(Database, migrations=Path(__file__).parent / "migrations", application=NAME)
 
 
 def build(settings: ProductSettings, surroundings: Surroundings | None = None) -> FastAPI:

@@ -1,5 +1,6 @@
 """The shopping-command service: its settings, and how its parts are put together."""
 
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -28,9 +29,7 @@ class ShoppingCommandSettings(Settings):
     product_url: HttpUrl = Field("http://product:8080", description="Where the product service is")
 
 
-def database(settings: Settings) -> Database:
-    """The service's database."""
-    return Database(settings, Path(__file__).parent / "migrations", NAME)
+database = partial(Database, migrations=Path(__file__).parent / "migrations", application=NAME)
 
 
 def build(settings: ShoppingCommandSettings, surroundings: Surroundings | None = None) -> FastAPI:

@@ -36,9 +36,7 @@ class ShoppingQuerySettings(Settings):
     )
 
 
-def database(settings: Settings) -> Database:
-    """The service's database."""
-    return Database(settings, Path(__file__).parent / "migrations", NAME)
+database = partial(Database, migrations=Path(__file__).parent / "migrations", application=NAME)
 
 
 def build(settings: ShoppingQuerySettings, surroundings: Surroundings | None = None) -> FastAPI:
