@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -23,11 +23,10 @@ from webstore_chassis import context, logs, telemetry
 from webstore_chassis import settings as settings_module
 from webstore_chassis.database import Database, DatabaseError, first_line
 from webstore_chassis.problems import Problem
-from webstore_chassis.settings import PREFIX, Settings, SettingsError
+from webstore_chassis.settings import PREFIX, AnySettings, Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
 Command = tuple[str, Callable[[AnySettings], Awaitable[None]]]
 
 
