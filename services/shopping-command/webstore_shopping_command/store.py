@@ -76,21 +76,19 @@ class Store:
                     return await self._keep_snapshot(cart.replay([event]))
         return None
 
-    async def record(
-        self, causes: Sequence[Event], key_of: Callable[[Event], CartKey], decide: Callable[[Cart, Event], Event]
-    ) -> None:
-        """Appends what each of these events has us record on its cart: once, however often it comes.
+    async def record_checkouts(self, checkouts: Sequence[Event]) -> None:
+        """Appends each of these `cart-checkout` to its cart's stream: once, however often it comes.
 
         The carts are loaded before the transaction begins, as the order of the journal demands (see
         `webstore_chassis.journal`).
         """
-        keys = list({key_of(cause) for cause in causes})
+        keys = list({_cart_of(checkout) for checkout in checkouts})
         while True:
             carts = dict(zip(keys, await self._load_all(keys), strict=True))
             try:
                 async with self._database.engine.begin() as connection:
-                    fresh = await unseen(connection, causes)
-                    events = [_recorded(carts[key_of(cause)], cause, decide) for cause in fresh]
+                    fresh = await unseen(connection, checkouts)
+                    events = [_checked_out(carts[_cart_of(checkout)], checkout) for checkout in fresh]
                     await self._journal.append_within(connection, events)
             except VersionConflict:
                 continue
@@ -128,8 +126,12 @@ def _cart(key: CartKey, rows: Sequence[Row[Any]]) -> Cart:
     return cart.replay(Event(key.stream, row.version, row.type, row.data) for row in rows)
 
 
-def _recorded(cart: Cart, cause: Event, decide: Callable[[Cart, Event], Event]) -> Event:
-    with handling(cause):
-        event = in_context(decide(cart, cause))
+def _cart_of(checkout: Event) -> CartKey:
+    return CartKey(checkout.data["customerId"], checkout.data["cartNumber"])
+
+
+def _checked_out(cart: Cart, checkout: Event) -> Event:
+    with handling(checkout):
+        event = in_context(cart.check_out(str(checkout.data["orderId"]), int(checkout.data["cartVersion"])))
     cart.replay([event])
     return event
