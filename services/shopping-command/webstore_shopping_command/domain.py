@@ -13,8 +13,6 @@ from typing import Any
 from webstore_chassis.events import Event
 from webstore_chassis.schemas import MOST_LINES, MOST_OF_A_PRODUCT
 
-ADDED, UPDATED, REMOVED, CHECKED_OUT = "product-added", "product-updated", "product-removed", "cart-checked-out"
-
 
 class NoSuchCart(Exception):
     """The customer never put anything into a cart with this number."""
@@ -78,7 +76,7 @@ class Cart:
         self._check_stock(product_number, wanted, in_stock)
         if wanted > MOST_OF_A_PRODUCT or len(self.entries.keys() | {product_number}) > MOST_LINES:
             raise CartFull(f"A cart holds at most {MOST_LINES:,} products, and {MOST_OF_A_PRODUCT:,} of each.")
-        return self._event(ADDED, productNumber=product_number, quantity=quantity)
+        return self._event("product-added", productNumber=product_number, quantity=quantity)
 
     def update(self, product_number: str, quantity: int, in_stock: int) -> Event:
         """Decides on a line's new quantity.
@@ -89,7 +87,7 @@ class Cart:
         """
         self._require(product_number)
         self._check_stock(product_number, quantity, in_stock)
-        return self._event(UPDATED, productNumber=product_number, quantity=quantity)
+        return self._event("product-updated", productNumber=product_number, quantity=quantity)
 
     def remove(self, product_number: str) -> Event:
         """Decides on taking a line out.
@@ -98,11 +96,11 @@ class Cart:
             NoSuchCart, NoSuchLine: there is nothing to take out.
         """
         self._require(product_number)
-        return self._event(REMOVED, productNumber=product_number)
+        return self._event("product-removed", productNumber=product_number)
 
     def check_out(self, order_id: str, cart_version: int) -> Event:
         """Records that an order was made of the cart as of a version."""
-        return self._event(CHECKED_OUT, orderId=order_id, cartVersion=cart_version)
+        return self._event("cart-checked-out", orderId=order_id, cartVersion=cart_version)
 
     def state(self) -> dict[str, Any]:
         """What a snapshot keeps."""

@@ -3,12 +3,11 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from webstore_chassis.events import Event
-from webstore_shopping_command.domain import ADDED, CHECKED_OUT, REMOVED, UPDATED
 from webstore_shopping_command.store import Store
 
 # `cart-checked-out` is not in the contract: it carries the stream's remaining versions to the read model, which
 # would see gaps.
-PUBLISHES = [ADDED, UPDATED, REMOVED, CHECKED_OUT]
+PUBLISHES = ["product-added", "product-updated", "product-removed", "cart-checked-out"]
 CONSUMES = ["cart-checkout"]
 
 
