@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from webstore_chassis.settings import Settings
@@ -25,6 +26,10 @@ _SESSION = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_
 # A database that is gone without a word is noticed within half a minute, and not when the kernel gives up after a
 # quarter of an hour. The first is for what was sent, the others for a connection that only listens.
 _ALIVE = {"tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+
+# What any statement may end with: PostgreSQL, or the way to it, failed; or no connection was free in time.
+FAILURES = (DBAPIError, PoolTimeout)
 
 
 class DatabaseError(Exception):

@@ -10,10 +10,9 @@ from uuid import UUID
 import aiosmtplib
 from opentelemetry.trace import SpanKind, get_current_span
 from prometheus_client import Counter
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from webstore_chassis import telemetry
+from webstore_chassis.database import FAILURES
 from webstore_customer.domain import Mail, compose, pause_after
 from webstore_customer.store import Store
 
@@ -141,7 +140,7 @@ class Mailer:
             await asyncio.sleep(_HOLD_SECONDS)
             try:
                 await self._store.hold_mail(mail.order_id)
-            except (DBAPIError, PoolTimeout) as error:
+            except FAILURES as error:
                 log.warning("the mail about order %s may be sent twice: %s", mail.order_id, type(error).__name__)
 
     async def _deliver(self, mail: Mail) -> None:
@@ -164,7 +163,7 @@ class Mailer:
         while True:
             try:
                 return await self._store.end_mail(order_id, "sent")
-            except (DBAPIError, PoolTimeout) as error:
+            except FAILURES as error:
                 log.warning("the mail about order %s is sent and not noted yet: %s", order_id, type(error).__name__)
                 await asyncio.sleep(_NOTE_SECONDS)
 

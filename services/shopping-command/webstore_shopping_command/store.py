@@ -8,12 +8,10 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from webstore_chassis.coalesce import Coalescer
 from webstore_chassis.consumer import forget_old, handling, unseen
-from webstore_chassis.database import Database
+from webstore_chassis.database import FAILURES, Database
 from webstore_chassis.events import Event
 from webstore_chassis.journal import Journal, VersionConflict, in_context
 from webstore_shopping_command.domain import Cart, CartKey
@@ -114,7 +112,7 @@ class Store:
         try:
             async with self._database.autocommit.connect() as connection:
                 await connection.execute(_KEEP_SNAPSHOT, parameters)
-        except (DBAPIError, PoolTimeout) as error:
+        except FAILURES as error:
             # The command is done, and must not be answered as if it were not; the next snapshot makes up for this one.
             log.warning("no snapshot of a cart at version %d: %s", cart.version, error)
 
