@@ -1,9 +1,10 @@
 """Every refusal is a class with its status; clients get RFC 9457 problem details (https://www.rfc-editor.org/rfc/rfc9457)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -90,6 +91,14 @@ class NotFound(Problem):
     """There is no such thing, or none that is the caller's."""
 
     status, title = 404, "Not found"
+
+
+def id_in_path(value: str, unknown: Callable[[str], NotFound]) -> UUID:
+    """What is no id at all is the id of nothing."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise unknown(value) from None
 
 
 class Conflict(Problem):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path
 from pydantic import BaseModel, Field
 
 from webstore_chassis.auth import Auth
-from webstore_chassis.problems import Conflict, NotFound, Unauthorized, responses
+from webstore_chassis.problems import Conflict, NotFound, Unauthorized, id_in_path, responses
 from webstore_chassis.schemas import MOST_LINES, Line, LineOutput, Schema
 from webstore_order.domain import Order, Status
 from webstore_order.placing import Placing, unknown
@@ -82,11 +82,7 @@ def routes(store: Store, placing: Placing, auth: Auth) -> list[APIRouter]:
     )
     async def place_order(order_id: OrderId, customer_id: Customer) -> Order:
         """Places an order: all its lines are taken from the stock, or none. Placing it again changes nothing."""
-        try:
-            known = UUID(order_id)
-        except ValueError:
-            raise unknown(order_id) from None
-        return await placing.place(known, customer_id)
+        return await placing.place(id_in_path(order_id, unknown), customer_id)
 
     internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=auth.internal)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from webstore_chassis.auth import Auth
 from webstore_chassis.coalesce import Coalescer
-from webstore_chassis.problems import Conflict, Forbidden, NotFound, Unauthorized, responses
+from webstore_chassis.problems import Conflict, Forbidden, NotFound, Unauthorized, id_in_path, responses
 from webstore_chassis.schemas import Line, Money, Name, ProductNumber, Schema, StockQuantity, Text
 from webstore_product.domain import OutOfStock
 from webstore_product.store import NewProduct, NumberTaken, Product, Store
@@ -131,7 +131,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
         it.
         """
         try:
-            updated = await store.update(_known(product_id), product.row())
+            updated = await store.update(id_in_path(product_id, _unknown), product.row())
         except NumberTaken:
             raise _taken(product.product_number) from None
         if updated is None:
@@ -145,7 +145,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
         """Takes a product out of the store. Orders that have it keep their lines; carts that have it cannot be
         placed.
         """
-        if not await store.delete(_known(product_id)):
+        if not await store.delete(id_in_path(product_id, _unknown)):
             raise _unknown(product_id)
 
     internal = APIRouter(prefix="/internal", include_in_schema=False, dependencies=auth.internal)
@@ -174,14 +174,6 @@ def _output(product_id: UUID, product: ProductInput) -> Product:
         price=row["price"],
         stock={"quantity": row["stock"]},
     )
-
-
-def _known(product_id: str) -> UUID:
-    """What is no id at all is no product's id either."""
-    try:
-        return UUID(product_id)
-    except ValueError:
-        raise _unknown(product_id) from None
 
 
 def _unknown(product_id: str) -> NotFound:
