@@ -1,7 +1,7 @@
 """The product service's HTTP: the contract's paths below /product, and what other services ask."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
@@ -117,7 +117,7 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
             product_id = await store.create(product.row())
         except NumberTaken:
             raise _taken(product.product_number) from None
-        return _output(product_id, product)
+        return cast("Product", {"id": product_id, **product.model_dump()})
 
     @router.post(
         "/product/{product_id}",
@@ -162,18 +162,6 @@ def routes(store: Store, auth: Auth) -> list[APIRouter]:
             raise Conflict(f"{error}.", shortages=short) from None
 
     return [router, internal]
-
-
-def _output(product_id: UUID, product: ProductInput) -> Product:
-    row = product.row()
-    return Product(
-        id=product_id,
-        product_number=row["product_number"],
-        name=row["name"],
-        description=row["description"],
-        price=row["price"],
-        stock={"quantity": row["stock"]},
-    )
 
 
 def _unknown(product_id: str) -> NotFound:
