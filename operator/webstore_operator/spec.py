@@ -282,7 +282,10 @@ class Kafka(Model):
     replicas: int = Field(
         1, ge=1, le=3, description="Brokers of the store's own Kafka: 1 or 3. It cannot be changed later."
     )
-    storage: Storage = Field(Storage(), description="Volume of each broker.")
+    storage: Storage = Field(
+        Storage(),
+        description="Volume of each broker. Events are kept for 7 days; traces and logs take at most 384 MiB of it.",
+    )
     external: ExternalKafka = Field(ExternalKafka(), description="Use this Kafka and start none.")
 
 
