@@ -1,7 +1,9 @@
 """Brings the data view and the dashboard into Kibana once it answers, then rests: the pod's other container is Kibana."""
 
+import json
 import pathlib
 import signal
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +22,11 @@ def import_objects() -> None:
         headers={"kbn-xsrf": "webstore", "Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        print(answer.read().decode(), flush=True)
+        told = json.load(answer)
+    # Kibana answers 200 where it took some of them or none; what it does not take it will not take the next time.
+    if not told["success"]:
+        sys.exit(f"Kibana does not take the saved objects: {json.dumps(told.get('errors', told))}")
+    print("imported", told["successCount"], "objects", flush=True)
 
 
 signal.signal(signal.SIGTERM, lambda *_: exit(0))
@@ -29,7 +35,11 @@ while True:
         import_objects()
         break
     except urllib.error.HTTPError as error:
-        print("Kibana answered", error.code, error.read().decode(errors="replace"), flush=True)
+        # 429 and 5xx: not yet; anything else stays as it is.
+        answer = f"Kibana answered {error.code} {error.read().decode(errors='replace')}"
+        if error.code != 429 and error.code < 500:
+            sys.exit(answer)
+        print(answer, flush=True)
     except OSError:
         pass  # not yet
     time.sleep(5)
