@@ -313,7 +313,9 @@ class Tracing(Model):
     sampling: float = Field(
         1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all."
     )
-    host: OwnHost = Field("", description="Host under which the ingress shows Zipkin, to everybody; empty: not at all.")
+    host: OwnHost = Field(
+        "", description="Host under which the ingress (or gateway) shows Zipkin, to everybody; empty: not at all."
+    )
     external: ExternalTracing = Field(ExternalTracing(), description="Send traces there and start no Zipkin.")
 
 
@@ -351,7 +353,9 @@ class Logging(Model):
     )
     retention_days: int = Field(7, ge=1, le=3650, description="Days after which logs are deleted.")
     kibana: bool = Field(True, description="Start a Kibana, which shows the log.")
-    host: OwnHost = Field("", description="Host under which the ingress shows Kibana, to everybody; empty: not at all.")
+    host: OwnHost = Field(
+        "", description="Host under which the ingress (or gateway) shows Kibana, to everybody; empty: not at all."
+    )
     external: ExternalLogging = Field(ExternalLogging(), description="Use this Elasticsearch and start none.")
 
 
@@ -533,6 +537,11 @@ class WebStoreSpec(Model):
         "An older version rolls the store back.",
     )
     images: Images = Field(Images(), description="Where the images of the services come from.")
+            (
+                "self.ingress.enabled || (self.tracing.host == '' && self.logging.host == '')",
+                "ingress.enabled is false, so tracing.host and logging.host would not be used: remove them, or set "
+                "ingress.enabled: true",
+            ),
     ingress: Ingress = Field(Ingress(), description="How requests come in from outside.")
     gateway: Gateway = Field(Gateway(), description="Gateway API instead of an Ingress.")
     config: Config = Field(

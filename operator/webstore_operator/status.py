@@ -102,7 +102,7 @@ def pages(spec: WebStoreSpec, name: str) -> dict[str, str]:
     """Where people look at the traces and the log of a store of this name: a URL, or how to come to one."""
 
     def page(system: str, port: int, host: str) -> str:
-        if host:
+        if host and spec.ingress.enabled:
             return f"http://{host}"
         return f"http://localhost:{port} after kubectl port-forward service/{name}-{system} {port}"
 

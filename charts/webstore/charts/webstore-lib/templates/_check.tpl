@@ -21,6 +21,9 @@ what to write instead. From the context of a service's chart.
 {{- if and (or .gateway.parent.namespace .gateway.parent.sectionName) (not .gateway.parent.name) -}}
 {{- $wrong = append $wrong "global.gateway.parent needs a name: write the Gateway's, `parent: {name: my-gateway}`." -}}
 {{- end -}}
+{{- if and (or .tracing.host .logging.host) (not .ingress.enabled) (not .gateway.parent.name) -}}
+{{- $wrong = append $wrong "global.tracing.host and global.logging.host need an ingress: write `ingress: {enabled: true}`, or leave them empty." -}}
+{{- end -}}
 {{- with .database.external -}}
 {{- if and .host (not .secret) (not $.credentialsSecret) -}}
 {{- $wrong = append $wrong "global.database.external.host needs global.database.external.secret: write the name of a Secret with the keys customer-password, product-password, order-password, shopping-command-password and shopping-query-password." -}}

@@ -39,14 +39,20 @@ spec:
 {{- end }}
 
 {{- define "webstore.httproute" -}}
+{{- include "webstore.route" (list . .Values.global.ingress.host (printf "/%s" (include "webstore.part" .)) 8080) -}}
+{{- end }}
+
+{{/* An HTTPRoute at the Gateway that is named, from (list top host path port). */}}
+{{- define "webstore.route" -}}
+{{- $top := index . 0 -}}
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata:
-  name: {{ include "webstore.name" . }}
-  labels: {{- include "webstore.labels" . | nindent 4 }}
+  name: {{ include "webstore.name" $top }}
+  labels: {{- include "webstore.labels" $top | nindent 4 }}
 spec:
   parentRefs:
-  {{- with .Values.global.gateway.parent }}
+  {{- with $top.Values.global.gateway.parent }}
   - name: {{ .name }}
     {{- with .namespace }}
     namespace: {{ . }}
@@ -55,12 +61,12 @@ spec:
     sectionName: {{ . }}
     {{- end }}
   {{- end }}
-  {{- with .Values.global.ingress.host }}
+  {{- with index . 1 }}
   hostnames: [{{ . | quote }}]
   {{- end }}
   rules:
   - matches:
-    - path: {type: PathPrefix, value: /{{ include "webstore.part" . }}}
+    - path: {type: PathPrefix, value: {{ index . 2 }}}
     backendRefs:
-    - {name: {{ include "webstore.name" . }}, port: 8080}
+    - {name: {{ include "webstore.name" $top }}, port: {{ index . 3 }}}
 {{- end }}

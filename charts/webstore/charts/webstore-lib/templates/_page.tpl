@@ -1,7 +1,13 @@
-{{/* A supporting system's page behind the ingress, on a host name of its own, if there is one; from (list top host). */}}
+{{/*
+A supporting system's page, on a host name of its own, if there is one; from (list top host port). It is reached as the services are.
+*/}}
 {{- define "webstore.page" -}}
 {{- $top := index . 0 -}}
+{{- $port := index . 2 -}}
 {{- with index . 1 -}}
+{{- if $top.Values.global.gateway.parent.name -}}
+{{- include "webstore.route" (list $top . "/" $port) -}}
+{{- else -}}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
@@ -18,6 +24,7 @@ spec:
       - path: /
         pathType: Prefix
         backend: {service: {name: {{ include "webstore.name" $top }}, port: {name: http}}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
