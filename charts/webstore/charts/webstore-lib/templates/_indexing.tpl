@@ -3,8 +3,14 @@ What both ways from Kafka to Elasticsearch have in common, each from the chart's
 the first line, and the deletion of old indices, once a day. Both are a small Python program, run in a service's image.
 */}}
 
+{{/* With the port, as Logstash would take 9200 where a URL has none. */}}
 {{- define "webstore.elasticsearch.url" -}}
-{{- .Values.global.logging.external.url | default (printf "http://%s:9200" (include "webstore.sibling" (list . "elasticsearch"))) -}}
+{{- with .Values.global.logging.external.url -}}
+{{- $url := urlParse . -}}
+{{- urlJoin (set $url "host" (printf "%s:%s" (regexReplaceAll ":[0-9]+$" $url.host "") (include "webstore.port" .))) -}}
+{{- else -}}
+http://{{ include "webstore.sibling" (list . "elasticsearch") }}:9200
+{{- end -}}
 {{- end }}
 
 {{/* Environment: the address, and the login where there is one, as a list. */}}
@@ -104,9 +110,9 @@ WAIT_SECONDS = 300
 TEMPLATE = {
     "index_patterns": ["webstore-log-*"],
     "template": {
-        # One node has no place for a copy. A wrong value costs its field, not its line.
+        # A copy where there is a second node for it. A wrong value costs its field, not its line.
         "settings": {
-            "number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "1s",
+            "number_of_shards": 1, "auto_expand_replicas": "0-1", "refresh_interval": "1s",
             "mapping": {"ignore_malformed": True, "total_fields": {"limit": 500, "ignore_dynamic_beyond_limit": True}},
         },
         "mappings": {
