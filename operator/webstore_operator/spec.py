@@ -74,6 +74,22 @@ Config = Annotated[
 ]
 
 
+_LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+_LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+Labels = Annotated[
+    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]],
+    Field(
+        max_length=20,
+        json_schema_extra=rules(
+            (
+                f"self.all(name, name.matches('{_LABEL_NAME}'))",
+                "names of labels are letters, digits, `-`, `_` and `.`, up to 63, after a prefix or none: release",
+            )
+        ),
+    ),
+]
+
+
 class Model(BaseModel):
     """Names are camelCase outside; what a newer CRD may have besides is ignored."""
 
@@ -366,6 +382,11 @@ class Metrics(Model):
         False,
         description="Add PodMonitors, alert rules and a Grafana dashboard. The cluster needs the Prometheus operator.",
     )
+    labels: Labels = Field(
+        {},
+        description="Put on the PodMonitor and the alert rules, where Prometheus selects by labels: {release: "
+        "kube-prometheus-stack}.",
+    )
     namespace: Namespace = Field(
         "",
         description="With networkPolicies: the namespace of Prometheus, which may connect from there. Empty: with "
@@ -517,6 +538,11 @@ class WebStoreSpec(Model):
                 "certificate), and leave ingress.enabled true",
             ),
             (
+                "self.ingress.enabled || (self.tracing.host == '' && self.logging.host == '')",
+                "ingress.enabled is false, so tracing.host and logging.host would not be used: remove them, or set "
+                "ingress.enabled: true",
+            ),
+            (
                 "!self.networkPolicies || !self.metrics.monitors || self.ingress.controllerNamespace == '' || "
                 "self.metrics.__namespace__ != ''",
                 "metrics.monitors with ingress.controllerNamespace needs metrics.namespace, or Prometheus cannot reach "
@@ -537,11 +563,6 @@ class WebStoreSpec(Model):
         "An older version rolls the store back.",
     )
     images: Images = Field(Images(), description="Where the images of the services come from.")
-            (
-                "self.ingress.enabled || (self.tracing.host == '' && self.logging.host == '')",
-                "ingress.enabled is false, so tracing.host and logging.host would not be used: remove them, or set "
-                "ingress.enabled: true",
-            ),
     ingress: Ingress = Field(Ingress(), description="How requests come in from outside.")
     gateway: Gateway = Field(Gateway(), description="Gateway API instead of an Ingress.")
     config: Config = Field(

@@ -53,6 +53,7 @@ logging:
   external: {url: "", secret: ""}
 metrics:
   monitors: false
+  labels: {}
   namespace: ""
 mail:
   host: ""
