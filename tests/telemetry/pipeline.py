@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -38,12 +39,11 @@ class Pipeline:
         self.zipkin = httpx.Client(base_url=parts.url(zipkin, 9411), timeout=30, trust_env=False)
         self.otlp = parts.url(collector, 4318)
         self.figures = parts.url(collector, 8888) + "/metrics"
-        self.collector = collector
         eventually(lambda: self._answers(self.elasticsearch, "/_cluster/health"))
         self.indices("template")
         rsyslog = parts.run("Deployment", "store-rsyslog", "rsyslog")
         eventually(lambda: self._answers(self.zipkin, "/health"))
-        self._containers = {
+        self.containers = {
             "kafka": kafka, "elasticsearch": elasticsearch, "zipkin": zipkin, "rsyslog": rsyslog, "sidecar": collector,
         }  # fmt: skip
 
@@ -55,11 +55,11 @@ class Pipeline:
             part: kafka, elasticsearch, zipkin, rsyslog or sidecar.
         """
         stop, start = ("pause", "unpause") if hangs else ("kill", "start")
-        docker(stop, self._containers[part])
+        docker(stop, self.containers[part])
         try:
             yield
         finally:
-            docker(start, self._containers[part])
+            docker(start, self.containers[part])
             self.arrival(f"{part} is back")
             eventually(lambda: self._answers(self.zipkin, "/health"))
 
@@ -78,6 +78,17 @@ class Pipeline:
         except httpx.TransportError:  # it may just be starting
             return []
         return [hit["_source"] for hit in answer.json()["hits"]["hits"]] if answer.status_code == 200 else []
+
+    def waiting(self) -> dict[str, int]:
+        """What rsyslog has on its disk to send again: files and their sizes."""
+        return {file.name: file.stat().st_size for file in (self._parts.folder / "store-rsyslog" / "work").iterdir()}
+
+    def sent(self) -> int:
+        """How many lines the collector has brought to Kafka."""
+        figures = httpx.get(self.figures, trust_env=False).text
+        return sum(
+            int(float(count)) for count in re.findall(r"^otelcol_exporter_sent_log_records\S* (\S+)", figures, re.M)
+        )
 
     def trace(self, trace_id: str) -> list[dict[str, Any]]:
         """A trace's spans that Zipkin finds."""
@@ -103,7 +114,7 @@ class Pipeline:
 
     def collector_mib(self) -> float:
         """Memory of the collector's container, without what files it has in the cache."""
-        (process,) = docker("inspect", "--format", "{{.State.Pid}}", self.collector).splitlines()
+        (process,) = docker("inspect", "--format", "{{.State.Pid}}", self.containers["sidecar"]).splitlines()
         return psutil.Process(int(process)).memory_info().rss / 2**20
 
     @staticmethod

@@ -133,6 +133,67 @@ def test_with_a_part_away_the_store_is_as_always_and_what_was_logged_meanwhile_a
     assert eventually(lambda: pipeline.trace(line["trace_id"])), "traces are shipped again"
 
 
+def _tell(pipeline: Pipeline, program: str, *arguments: str) -> str:
+    """What one of Kafka's programs says."""
+    command = [f"/opt/kafka/bin/{program}", "--bootstrap-server", "localhost:9092", "--describe", *arguments]
+    return docker("exec", "--env", "KAFKA_HEAP_OPTS=-Xmx64m", pipeline.containers["kafka"], *command)
+
+
+@pytest.mark.parametrize("topic", ["zipkin", "webstore-log"])
+def test_traces_and_logs_cannot_fill_the_volume_of_the_events(pipeline: Pipeline, topic: str) -> None:
+    def bound() -> dict[str, int]:
+        found = re.findall(
+            r"^ *(segment|retention)\.bytes=([0-9]+)", _tell(pipeline, "kafka-configs.sh", "--topic", topic), re.M
+        )
+        return {name: int(value) for name, value in found}
+
+    bytes_ = eventually(bound)
+    (partitions,) = re.findall(r"PartitionCount: ([0-9]+)", _tell(pipeline, "kafka-topics.sh", "--topic", topic))
+    assert int(partitions) * (bytes_["retention"] + bytes_["segment"]) <= 2**31 / 8, "both: a quarter of the volume"
+
+
+def test_a_line_that_elasticsearch_refuses_for_now_arrives_later(pipeline: Pipeline) -> None:
+    before, after = (os.urandom(8).hex() for _ in range(2))
+    pipeline.write(json.dumps({"service": "test", "request_id": before}).encode())
+    eventually(lambda: pipeline.lines(request_id=before))
+    index = f"/webstore-log-{datetime.now(UTC):%Y.%m.%d}/_settings"
+
+    def block(value: bool | None) -> None:
+        """What Elasticsearch does by itself where its disk is full; it answers 429 then."""
+        pipeline.elasticsearch.put(index, json={"index.blocks.read_only_allow_delete": value}).raise_for_status()
+
+    block(True)
+    waiting = pipeline.waiting()
+    try:
+        pipeline.write(*(json.dumps({"service": "test", "request_id": after, "n": n}).encode() for n in range(300)))
+        eventually(lambda: pipeline.waiting() != waiting)
+    finally:
+        block(None)
+    arrived = eventually(lambda: len(found := pipeline.lines(request_id=after)) >= 300 and found)
+    assert {line["n"] for line in arrived} == set(range(300))
+
+
+def test_long_lines_while_elasticsearch_is_away_fit_into_the_memory_of_their_way(pipeline: Pipeline) -> None:
+    marker, count = os.urandom(8).hex(), 1200
+    sent = pipeline.sent()
+
+    def position() -> list[str]:
+        """How far rsyslog has read, which it tells Kafka every five seconds."""
+        told = _tell(pipeline, "kafka-consumer-groups.sh", "--group", "store-rsyslog")
+        return re.findall(r"webstore-log +([0-9]+ +[0-9]+)", told)
+
+    with pipeline.without("elasticsearch", hangs=True):
+        long = os.urandom(60_000).hex()
+        for n in range(count):
+            pipeline.write(json.dumps({"service": "test", "request_id": marker, "n": n, "long": long}).encode())
+        eventually(lambda: pipeline.sent() >= sent + count)
+        read: list[list[str]] = []
+        eventually(lambda: read.append(position()) or read[-2:-1] == read[-1:], every=6)
+    query = {"query": {"term": {"request_id": marker}}}
+    eventually(lambda: pipeline.elasticsearch.post("/webstore-log-*/_count", json=query).json()["count"] >= count)
+    assert docker("inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}}", pipeline.containers["rsyslog"]) == "true false"
+
+
 def test_old_indices_are_deleted_and_others_are_kept(pipeline: Pipeline) -> None:
     today = datetime.now(UTC)
     names = {days: f"webstore-log-{today - timedelta(days=days):%Y.%m.%d}" for days in (6, 7, 8, 400)}
@@ -150,5 +211,5 @@ def test_the_collector_stays_within_its_memory_and_says_what_it_sent(pipeline: P
     figures = httpx.get(pipeline.figures, trust_env=False).text
     assert re.search(rf'^{SENT}\{{exporter="kafka/logs"', figures, re.MULTILINE)
     assert docker(
-        "inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}} {{.RestartCount}}", pipeline.collector
+        "inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}} {{.RestartCount}}", pipeline.containers["sidecar"]
     ) == ("true false 0")
