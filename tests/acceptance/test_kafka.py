@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 from prometheus_client import REGISTRY
 
@@ -49,6 +51,22 @@ async def test_topics_are_made_and_a_keys_messages_arrive_in_order_with_their_he
         await kafka.close()
     for key in {message.key for message in _MESSAGES}:
         assert [m for m in taken if m.key == key] == [m for m in _MESSAGES if m.key == key]
+
+
+async def test_events_are_kept_for_a_week_however_many_there_are(broker: Broker) -> None:
+    kafka = Kafka(_settings(broker.address), "test", ["crates"])
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    try:
+        await kafka.publish([replace(_MESSAGES[0], topic="crates")])
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, "crates")])
+    finally:
+        await admin.close()
+        await kafka.close()
+    settings = {name: (value, source) for _, _, _, _, each in answer.resources for name, value, _, source, *_ in each}
+    # 1: of this topic, in the protocol's list of sources
+    assert settings["retention.ms"] == ("604800000", 1)
+    assert settings["retention.bytes"] == ("-1", 1), "brokers may bound what topics do not say"
 
 
 async def test_the_backlog_is_all_that_a_group_has_not_handled_in_whichever_partition(broker: Broker) -> None:

@@ -217,15 +217,3 @@ def test_prometheus_finds_by_the_labels_that_are_given_what_it_is_to_read() -> N
 def test_figures_say_which_store_they_are_of() -> None:
     monitor = named(render({"global": {"metrics": {"monitors": True}}}), "PodMonitor", "store")
     assert "app.kubernetes.io/instance" in monitor["spec"]["podTargetLabels"]
-
-
-def commands(**changes: Any) -> str:
-    """What the broker's container runs."""
-    return str(containers(named(render({"global": changes}), "StatefulSet", "store-kafka"))[0]["command"][-1])
-
-
-def test_the_topics_of_traces_and_logs_are_bounded_where_there_are_some() -> None:
-    assert "in zipkin webstore-log;" in commands(**ON)
-    assert "in webstore-log;" in commands(logging={"enabled": True})
-    assert "topic" not in commands()
-    assert "topic" not in commands(tracing={"enabled": True, "external": {"endpoint": "http://elsewhere:4318"}})

@@ -22,6 +22,9 @@ _REQUEST_SECONDS = 10
 _MOST_REPLICAS = 3  # of a new topic, where there are as many brokers
 # Letting go waits for what is under way, which without brokers would be for ever.
 _STOP_SECONDS = 5
+# Whatever the brokers do with other topics: events are kept for a week, however many there are, for consumers that are
+# away (https://kafka.apache.org/documentation/#topicconfigs).
+_KEPT = {"retention.ms": str(7 * 24 * 60 * 60 * 1000), "retention.bytes": "-1"}
 
 
 class _OnceAMinute(logging.Filter):
@@ -170,7 +173,7 @@ class Kafka:
 
     async def _create(self, admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
         replicas = min(_MOST_REPLICAS, len((await admin.describe_cluster())["brokers"]))
-        new = [NewTopic(name, self._partitions, replicas) for name in topics]
+        new = [NewTopic(name, self._partitions, replicas, topic_configs=_KEPT) for name in topics]
         for name, code, message in (await admin.create_topics(new)).topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:  # another service may have been faster
