@@ -115,6 +115,11 @@ def test_what_a_caller_sends_is_in_a_span_masked_and_cut(receiver: Receiver, sho
     assert span.attributes["url.path"] == "/product/***"
 
 
+def test_a_request_is_named_by_its_route_as_the_openapi_has_it(receiver: Receiver, shop: Shop) -> None:
+    shop.answer("GET", f"/customer/{shop.customer}")
+    assert _that(receiver, "url.path", f"/customer/{shop.customer}").name == "GET /customer/{customer_id}"
+
+
 def test_a_path_that_leads_nowhere_is_no_name(receiver: Receiver, shop: Shop) -> None:
     shop.answer("GET", "/product/a/b/c")
     span = _that(receiver, "url.path", "/product/a/b/c")

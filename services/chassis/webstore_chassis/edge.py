@@ -93,7 +93,7 @@ class Edge:
 
     def _note(self, scope: Scope, headers: Mapping[bytes, bytes], status: int, seconds: float) -> None:
         method: str = scope["method"]
-        route: str = getattr(scope.get("route"), "path", _UNMATCHED)
+        route: str = getattr(scope.get("route"), "path_format", _UNMATCHED)
         figure = self._figures.get((method, route, status))
         if figure is None:
             figure = self._figures[method, route, status] = REQUESTS.labels(self.service, method, route, status)

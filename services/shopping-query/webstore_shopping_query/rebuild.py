@@ -101,6 +101,8 @@ class Rebuild:
             events = await self._replay()
             self._report("comparing")
             different = await self._swap()
+            # The end of the session would do it, too, but only when the server comes to notice that.
+            await session.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
         return Result(events, time.monotonic() - started, different)
 
     async def _begin(self) -> None:
