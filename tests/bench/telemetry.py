@@ -42,8 +42,8 @@ AWAY = {
 _HEAD = """# What telemetry costs
 
 Written by `make bench-telemetry`. Embedded stores (five services and their PostgreSQL), the same but for their
-telemetry, are asked in turn over {connections} connections; medians of {rounds} rounds. Every store writes a line a
-request to stdout. `read stock` is the cheapest request there is; `add to cart` is one with a call to another service,
+telemetry, are asked in turn over {connections} connections; medians of {rounds} rounds, each with new stores. Every
+store writes a line a request to stdout. `read stock` is the cheapest request there is; `add to cart` is one with a call to another service,
 an event, its relay and its consumer.
 """
 # Not measured by this program: the SDK and its encoder alone, and `py-spy record --pid … --rate 250`.
@@ -179,17 +179,17 @@ Found = dict[str, tuple[dict[str, list[Sample]], float]]
 
 def _compare(folder: Path, variants: Mapping[str, Mapping[str, str]], rounds: int, seconds: float) -> Found:
     folder.mkdir()
-    with ExitStack() as stack:
-        stores = {}
-        for number, (name, environment) in enumerate(variants.items()):
-            stores[name] = stack.enter_context(_running(folder / str(number), environment))
-        kept: dict[str, dict[str, list[Sample]]] = {name: {} for name in stores}
-        for number in range(1, rounds + 1):
-            for name, store in stores.items():
+    kept: dict[str, dict[str, list[Sample]]] = {name: {} for name in variants}
+    memory: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(1, rounds + 1):
+        for index, (name, environment) in enumerate(variants.items()):
+            # New ones in each round: of two that are the same, one may be a fifth slower for as long as it runs.
+            with _running(folder / f"{number}-{index}", environment) as store:
                 for request, sample in store.measure(seconds).items():
                     kept[name].setdefault(request, []).append(sample)
-            print(f"round {number} of {rounds}", flush=True)
-        return {name: (kept[name], store.memory()) for name, store in stores.items()}
+                memory[name].append(store.memory())
+        print(f"round {number} of {rounds}", flush=True)
+    return {name: (kept[name], statistics.median(memory[name])) for name in variants}
 
 
 def _whole_way(rounds: int, seconds: float) -> Iterator[str]:
