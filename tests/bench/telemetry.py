@@ -43,8 +43,8 @@ _HEAD = """# What telemetry costs
 
 Written by `make bench-telemetry`. Embedded stores (five services and their PostgreSQL), the same but for their
 telemetry, are asked in turn over {connections} connections; medians of {rounds} rounds, each with new stores. Every
-store writes a line a request to stdout. `read stock` is the cheapest request there is; `add to cart` is one with a call to another service,
-an event, its relay and its consumer.
+store writes a line a request to stdout. `read stock` is the cheapest request there is; `add to cart` is one with a call
+to another service, an event, its relay and its consumer.
 """
 # Not measured by this program: the SDK and its encoder alone, and `py-spy record --pid … --rate 250`.
 _PROFILE = """## Why what is missed is missed
