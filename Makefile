@@ -8,7 +8,7 @@ PACKAGES := chassis customer product order shopping-command shopping-query embed
 
 .PHONY: help run demo rebuild test lint lock clean-data up down e2e images manifests bench bench-telemetry bench-cluster bench-operator crd
 help: ## list what can be made
-	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 $(VENV)/ready: requirements.lock services/*/pyproject.toml operator/pyproject.toml
 	@echo "Setting up $(VENV) (once, and again when the locked packages change) ..."
