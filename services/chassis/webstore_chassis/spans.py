@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from webstore_chassis.metrics import SPANS
+from webstore_chassis.otlp import encode
+
+# The exporter has no other place for an encoder.
+trace_exporter.encode_spans = encode  # type: ignore[attr-defined]
 
 _ended = SPANS.labels("ended")
 
@@ -25,7 +29,7 @@ class _Exporter(SpanExporter):
     """Counts what arrived, and what did not."""
 
     def __init__(self) -> None:
-        self._otlp = OTLPSpanExporter()
+        self._otlp = trace_exporter.OTLPSpanExporter()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._otlp.export(spans)
