@@ -1,4 +1,6 @@
-"""Is a Deployment or StatefulSet ready, and if it is not, why: in sentences that say what to do. Pure, no I/O."""
+"""Is a Deployment or StatefulSet ready, is an HTTPRoute taken, and if not, why: in sentences that say what to do. Pure,
+no I/O.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -89,6 +91,23 @@ def part(body: Object) -> str:
     """What the object belongs to: its app.kubernetes.io/name, else its own name."""
     name: str = body["metadata"].get("labels", {}).get(NAME) or body["metadata"]["name"]
     return name
+
+
+def unrouted(route: Object) -> str:
+    """Why no requests come by an HTTPRoute, as its Gateway says; empty: they do.
+
+    https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus
+    """
+    parents = route.get("status", {}).get("parents", [])
+    if not parents:
+        return "no Gateway has answered for it."
+    against = (
+        f"{condition['reason']}: {_sentence(condition.get('message', ''))}"
+        for parent in parents
+        for condition in parent["conditions"]
+        if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False"
+    )
+    return " ".join(dict.fromkeys(against))
 
 
 def _of_pod(pod: Object) -> Iterable[Problem]:

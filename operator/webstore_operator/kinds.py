@@ -39,7 +39,7 @@ KINDS = {
     "HorizontalPodAutoscaler": ObjectKind("autoscaling/v2", "horizontalpodautoscalers"),
     "CronJob": ObjectKind("batch/v1", "cronjobs"),
     "Ingress": ObjectKind("networking.k8s.io/v1", "ingresses", whole=True),
-    "HTTPRoute": ObjectKind("gateway.networking.k8s.io/v1", "httproutes", optional=_GATEWAY),
+    "HTTPRoute": ObjectKind("gateway.networking.k8s.io/v1", "httproutes", whole=True, optional=_GATEWAY),
     "PodMonitor": ObjectKind("monitoring.coreos.com/v1", "podmonitors", optional=_PROMETHEUS),
     "PrometheusRule": ObjectKind("monitoring.coreos.com/v1", "prometheusrules", optional=_PROMETHEUS),
 }

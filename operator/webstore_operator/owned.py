@@ -18,7 +18,7 @@ from typing import Any
 
 from webstore_operator.cluster import METADATA_LIST, METADATA_ONLY, ApiError, Cluster
 from webstore_operator.desired import INSTANCE, MANAGED_BY, MANAGER, Ref
-from webstore_operator.health import Workload, workload
+from webstore_operator.health import Workload, unrouted, workload
 from webstore_operator.kinds import KINDS
 from webstore_operator.metrics import OBJECTS, UNWATCHED, WATCH_RESTARTS
 from webstore_operator.spec import KIND
@@ -49,6 +49,7 @@ class Entry:
         version: the object's resourceVersion, which grows (KEP-5504).
         workload: of a Deployment or StatefulSet.
         address: of an Ingress, where its controller answers.
+        unrouted: of an HTTPRoute, why no requests come by it; empty: they do.
     """
 
     uid: str
@@ -58,6 +59,7 @@ class Entry:
     terminating: bool
     workload: Workload | None = None
     address: str = ""
+    unrouted: str = ""
 
 
 def entry(kind: str, body: Mapping[str, Any]) -> Entry:
@@ -84,6 +86,7 @@ def entry(kind: str, body: Mapping[str, Any]) -> Entry:
         terminating="deletionTimestamp" in metadata,
         workload=workload(body, owns_replicas="f:replicas" in fields.get("f:spec", {})) if workloads else None,
         address=(addresses[0].get("hostname") or addresses[0].get("ip") or "") if addresses else "",
+        unrouted=unrouted(body) if kind == "HTTPRoute" else "",
     )
 
 

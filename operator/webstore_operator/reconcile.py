@@ -8,6 +8,7 @@ Where nothing is being rolled out both are the same.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -270,16 +271,28 @@ class Reconciler:
             version=aim.version,
             spec=aim.spec,
         )
+        unrouted = self._unrouted(store)
         if store.status.rolled_back and _given_up(store) == _revision(store):
             problem = Problem("RolledBack", store.status.rolled_back.message)
-            await self._report(
-                store, Finding(ready=False, settled=("RolledBack", problem.message), problems=[problem]), last=last
-            )
+            settled = ("RolledBack", problem.message)
+            await self._report(store, Finding(ready=False, settled=settled, problems=[problem, *unrouted]), last=last)
         else:
             url = _url(aim.spec, [e.address for e in self._owned.of(store.key).values() if e.address])
             message = f"All of version {aim.version} is ready" + (f", at {url}." if url else ".")
-            await self._report(store, Finding(ready=True, settled=("Ready", message)), last=last, url=url)
+            finding = Finding(ready=True, settled=("Ready", message), problems=unrouted)
+            await self._report(store, finding, last=last, url=url)
         return None
+
+    def _unrouted(self, store: Store) -> list[Problem]:
+        """HTTPRoutes that their Gateway does not take: the pods are ready, but nobody reaches them."""
+        names = defaultdict(list)
+        for ref, entry in sorted(self._owned.of(store.key).items()):
+            if entry.unrouted:
+                names[entry.unrouted].append(ref.name)
+        return [
+            Problem("NotRouted", f"HTTPRoute {', '.join(routes)}: {why} Correct spec.gateway.parent, or the Gateway.")
+            for why, routes in names.items()
+        ]
 
     async def _wait(
         self,

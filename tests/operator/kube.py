@@ -30,6 +30,7 @@ GROUPS = {
     "roles": "apis/rbac.authorization.k8s.io/v1",
     "rolebindings": "apis/rbac.authorization.k8s.io/v1",
     "leases": "apis/coordination.k8s.io/v1",
+    "httproutes": "apis/gateway.networking.k8s.io/v1",
     "servicecidrs": "apis/networking.k8s.io/v1",
 }
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from webstore_operator.health import Problem, problems, workload
+from webstore_operator.health import Problem, problems, unrouted, workload
 
 Object = dict[str, Any]
 
@@ -107,3 +107,17 @@ def test_a_workload_that_an_autoscaler_lets_grow_stays_ready() -> None:
     growing = deployment(**DONE) | {"spec": {"replicas": 5}}
     assert workload(growing, owns_replicas=False).ready
     assert not workload(growing, owns_replicas=True).ready
+
+
+def test_an_http_route_is_taken_when_no_gateway_says_anything_against_it() -> None:
+    def said(accepted: str, resolved: str) -> Object:
+        conditions = [
+            {"type": "Accepted", "status": accepted, "reason": "NotAllowedByListeners", "message": "Not from there"},
+            {"type": "ResolvedRefs", "status": resolved, "reason": "BackendNotFound", "message": "No Service"},
+        ]
+        return {"status": {"parents": [{"conditions": conditions}, {"conditions": conditions}]}}
+
+    assert unrouted({}) == "no Gateway has answered for it."
+    assert unrouted(said("True", "True")) == ""
+    assert unrouted(said("False", "True")) == "NotAllowedByListeners: Not from there."
+    assert unrouted(said("False", "False")) == "NotAllowedByListeners: Not from there. BackendNotFound: No Service."

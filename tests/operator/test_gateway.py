@@ -1,0 +1,70 @@
+"""A store behind a Gateway: what a Gateway says about the routes is told on the WebStore."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.operator.kube import Kube, Object, eventually
+from tests.operator.stores import Store
+
+# What of the Gateway API the operator has to do with: the kind, and its status.
+DEFINITION: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": "httproutes.gateway.networking.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+    },
+    "spec": {
+        "group": "gateway.networking.k8s.io",
+        "scope": "Namespaced",
+        "names": {"plural": "httproutes", "singular": "httproute", "kind": "HTTPRoute"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def gateway_api(kube: Kube) -> AsyncIterator[None]:
+    """The Gateway API, before the operator starts and for no other module."""
+    definition = DEFINITION["metadata"]["name"]
+    await kube.apply(DEFINITION)
+
+    async def served() -> bool:
+        body = await kube.get("customresourcedefinitions", "", definition)
+        conditions = (body or {}).get("status", {}).get("conditions", [])
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+    await eventually("the Gateway API is served", served)
+    yield
+    await kube.delete("customresourcedefinitions", "", definition)
+
+
+async def test_what_a_gateway_says_about_the_routes_is_told(installed: Store, kube: Kube) -> None:
+    async def answers(status: str, reason: str, message: str) -> None:
+        accepted = {"type": "Accepted", "status": status, "reason": reason, "message": message}
+        for name in await installed.objects("httproutes"):
+            said = {"status": {"parents": [{"conditions": [accepted]}]}}
+            await kube.patch("httproutes", installed.namespace, name, said, sub="/status")
+
+    await installed.apply({"gateway": {"parent": {"name": "public", "namespace": "edge"}}})
+    told = await installed.until("Degraded", reason="NotRouted")
+    assert told["message"].startswith("HTTPRoute store-customer, store-order, store-product, store-shopping-command, ")
+    assert "no Gateway has answered for it" in told["message"]
+    assert (await installed.condition("Ready"))["status"] == "True"  # the pods are
+    assert not await installed.objects("ingresses")
+
+    await answers("False", "NotAllowedByListeners", "No listener takes routes of this namespace")
+    told = await installed.until("Degraded", reason="NotRouted", saying="No listener takes routes")
+    assert "Correct spec.gateway.parent" in told["message"]
+
+    await answers("True", "Accepted", "")
+    await installed.until("Degraded", "False")
