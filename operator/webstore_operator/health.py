@@ -98,16 +98,22 @@ def unrouted(route: Object) -> str:
 
     https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus
     """
-    parents = route.get("status", {}).get("parents", [])
+    wanted = [_place(ref, route) for ref in route["spec"].get("parentRefs", [])]
+    # What an earlier Gateway said stays there.
+    parents = [p for p in route.get("status", {}).get("parents", []) if _place(p["parentRef"], route) in wanted]
     if not parents:
-        return "no Gateway has answered for it."
+        return "no Gateway of this name has answered for it."
     against = (
-        f"{condition['reason']}: {_sentence(condition.get('message', ''))}"
+        _sentence(": ".join(filter(None, (condition["reason"], condition.get("message")))))
         for parent in parents
         for condition in parent["conditions"]
         if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False"
     )
     return " ".join(dict.fromkeys(against))
+
+
+def _place(ref: Object, route: Object) -> tuple[str, str, str]:
+    return ref["name"], ref.get("namespace", route["metadata"]["namespace"]), ref.get("sectionName", "")
 
 
 def _of_pod(pod: Object) -> Iterable[Problem]:

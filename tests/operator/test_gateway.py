@@ -49,16 +49,18 @@ async def gateway_api(kube: Kube) -> AsyncIterator[None]:
 
 
 async def test_what_a_gateway_says_about_the_routes_is_told(installed: Store, kube: Kube) -> None:
+    parent = {"name": "public", "namespace": "edge"}
+
     async def answers(status: str, reason: str, message: str) -> None:
         accepted = {"type": "Accepted", "status": status, "reason": reason, "message": message}
         for name in await installed.objects("httproutes"):
-            said = {"status": {"parents": [{"conditions": [accepted]}]}}
+            said = {"status": {"parents": [{"parentRef": parent, "conditions": [accepted]}]}}
             await kube.patch("httproutes", installed.namespace, name, said, sub="/status")
 
-    await installed.apply({"gateway": {"parent": {"name": "public", "namespace": "edge"}}})
+    await installed.apply({"gateway": {"parent": parent}})
     told = await installed.until("Degraded", reason="NotRouted")
     assert told["message"].startswith("HTTPRoute store-customer, store-order, store-product, store-shopping-command, ")
-    assert "no Gateway has answered for it" in told["message"]
+    assert "no Gateway of this name has answered for it" in told["message"]
     assert (await installed.condition("Ready"))["status"] == "True"  # the pods are
     assert not await installed.objects("ingresses")
 
@@ -68,3 +70,6 @@ async def test_what_a_gateway_says_about_the_routes_is_told(installed: Store, ku
 
     await answers("True", "Accepted", "")
     await installed.until("Degraded", "False")
+
+    await installed.apply({"gateway": {"parent": {**parent, "name": "publik"}}})
+    await installed.until("Degraded", reason="NotRouted", saying="no Gateway of this name")

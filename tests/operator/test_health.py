@@ -109,15 +109,22 @@ def test_a_workload_that_an_autoscaler_lets_grow_stays_ready() -> None:
     assert not workload(growing, owns_replicas=True).ready
 
 
-def test_an_http_route_is_taken_when_no_gateway_says_anything_against_it() -> None:
-    def said(accepted: str, resolved: str) -> Object:
+def test_an_http_route_is_taken_when_its_gateway_says_nothing_against_it() -> None:
+    def said(accepted: str, resolved: str, *, by: str = "public") -> Object:
         conditions = [
             {"type": "Accepted", "status": accepted, "reason": "NotAllowedByListeners", "message": "Not from there"},
-            {"type": "ResolvedRefs", "status": resolved, "reason": "BackendNotFound", "message": "No Service"},
+            {"type": "ResolvedRefs", "status": resolved, "reason": "BackendNotFound", "message": ""},
         ]
-        return {"status": {"parents": [{"conditions": conditions}, {"conditions": conditions}]}}
+        parent = {"parentRef": {"name": by, "namespace": "edge"}, "conditions": conditions}
+        return route({"parents": [parent, parent]})
 
-    assert unrouted({}) == "no Gateway has answered for it."
+    def route(status: Object) -> Object:
+        spec = {"parentRefs": [{"name": "public", "namespace": "edge"}]}
+        return {"metadata": {"namespace": "shop"}, "spec": spec, "status": status}
+
+    nobody = "no Gateway of this name has answered for it."
+    assert unrouted(route({})) == nobody
+    assert unrouted(said("True", "True", by="the one before")) == nobody
     assert unrouted(said("True", "True")) == ""
     assert unrouted(said("False", "True")) == "NotAllowedByListeners: Not from there."
-    assert unrouted(said("False", "False")) == "NotAllowedByListeners: Not from there. BackendNotFound: No Service."
+    assert unrouted(said("False", "False")) == "NotAllowedByListeners: Not from there. BackendNotFound."
