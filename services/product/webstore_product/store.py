@@ -79,26 +79,29 @@ RETURNING order_id, xmax = 0 AS is_new
 _LOCK_WANTED = text("""
 SELECT id, product_number, stock FROM product WHERE product_number = ANY(:numbers) ORDER BY id FOR UPDATE
 """)
+# Here and below, `= ANY` beside a join has the planner use the index, see tests/service/test_plans.py.
 _SERVE = text("""
 WITH served AS (
     UPDATE reservation SET lines = CAST(new.lines AS jsonb)
     FROM unnest(CAST(:served AS uuid[]), CAST(:lines AS text[])) AS new (order_id, lines)
-    WHERE reservation.order_id = new.order_id
+    WHERE reservation.order_id = new.order_id AND reservation.order_id = ANY(:served)
 ), refused AS (DELETE FROM reservation WHERE order_id = ANY(:refused))
 UPDATE product SET stock = new.stock FROM unnest(CAST(:ids AS uuid[]), CAST(:stock AS integer[])) AS new (id, stock)
-WHERE product.id = new.id
+WHERE product.id = new.id AND product.id = ANY(CAST(:ids AS uuid[]))
 """)
 _LOCK_STOCK = text("SELECT FROM product WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE")
 _PUT_BACK = text("""
 UPDATE product SET stock = stock + CAST(line.value AS integer)
-FROM jsonb_each_text(CAST(:lines AS jsonb)) AS line WHERE id = CAST(line.key AS uuid)
+FROM jsonb_each_text(CAST(:lines AS jsonb)) AS line
+WHERE id = CAST(line.key AS uuid) AND id = ANY(CAST(:ids AS uuid[]))
 """)
 # In the order of `_RESERVE`, so that the two never wait for each other.
 _SETTLE = text("""
 WITH known AS MATERIALIZED (
     SELECT order_id FROM reservation WHERE order_id = ANY(:order_ids) ORDER BY order_id FOR UPDATE
 )
-UPDATE reservation SET settled = true FROM known WHERE reservation.order_id = known.order_id
+UPDATE reservation SET settled = true FROM known
+WHERE reservation.order_id = known.order_id AND reservation.order_id = ANY(:order_ids)
 RETURNING reservation.order_id
 """)
 # Not the oldest: a hundred of which order cannot tell would keep all others from it.
@@ -188,7 +191,7 @@ class Store:
             if lines is None:
                 return False
             await connection.execute(_LOCK_STOCK, {"ids": list(lines)})
-            await connection.execute(_PUT_BACK, {"lines": json.dumps(lines)})
+            await connection.execute(_PUT_BACK, {"ids": list(lines), "lines": json.dumps(lines)})
             return True
 
     async def forget_old(self) -> None:

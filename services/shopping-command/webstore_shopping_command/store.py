@@ -21,16 +21,21 @@ log = logging.getLogger(__name__)
 SNAPSHOT_EVERY = 100
 _ATTEMPTS = 20
 
-# The newest snapshots and what follows them, in one round trip.
+# The newest snapshots and what follows them, in one round trip. OFFSET 0 keeps the planner to the indexes, see
+# tests/service/test_plans.py.
 _LOAD = text("""
 WITH newest AS (
-    SELECT stream, version, state FROM unnest(CAST(:streams AS text[])) AS asked (stream)
-    LEFT JOIN snapshot USING (stream)
+    SELECT asked.stream, kept.version, kept.state FROM unnest(CAST(:streams AS text[])) AS asked (stream)
+    LEFT JOIN LATERAL (
+        SELECT version, state FROM snapshot WHERE snapshot.stream = asked.stream OFFSET 0
+    ) AS kept ON true
 )
 SELECT stream, version, NULL AS type, state AS data FROM newest WHERE version IS NOT NULL
 UNION ALL
-SELECT journal.stream, journal.version, journal.type, journal.data
-FROM newest JOIN journal ON journal.stream = newest.stream AND journal.version > coalesce(newest.version, 0)
+SELECT event.* FROM newest CROSS JOIN LATERAL (
+    SELECT stream, version, type, data FROM journal
+    WHERE journal.stream = newest.stream AND journal.version > coalesce(newest.version, 0) OFFSET 0
+) AS event
 ORDER BY stream, version
 """)
 _KEEP_SNAPSHOT = text("""

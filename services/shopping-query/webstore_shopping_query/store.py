@@ -128,6 +128,7 @@ class ReadModel:
     """
 
     def __init__(self, schema: str = LIVE) -> None:
+        # `= ANY` beside a join has the planner use the index, see tests/service/test_plans.py.
         self._known = self._statement("""
             INSERT INTO read_model.cart AS cart (stream, id, customer_id, cart_number, version)
             SELECT stream, id, customer_id, cart_number, 0 FROM unnest(
@@ -144,13 +145,14 @@ class ReadModel:
             DELETE FROM read_model.cart_entry AS entry USING unnest(
                 CAST(:streams AS text[]), CAST(:versions AS integer[]), CAST(:products AS text[])
             ) AS erased (stream, version, product_number)
-            WHERE entry.stream = erased.stream AND entry.version <= erased.version
+            WHERE entry.stream = erased.stream AND entry.stream = ANY(CAST(:streams AS text[]))
+              AND entry.version <= erased.version
               AND (erased.product_number IS NULL OR entry.product_number = erased.product_number)
         """, schema)  # fmt: skip
         self._advance = self._statement("""
             UPDATE read_model.cart SET version = new.version
             FROM unnest(CAST(:streams AS text[]), CAST(:versions AS integer[])) AS new (stream, version)
-            WHERE cart.stream = new.stream
+            WHERE cart.stream = new.stream AND cart.stream = ANY(CAST(:streams AS text[]))
         """, schema)  # fmt: skip
 
     @staticmethod
