@@ -167,11 +167,11 @@ class Owned:
                         self._refused(kind, error)
                     await asyncio.sleep(REFUSED_SECONDS)
                     continue
+                # Also where a version is too old to watch from (410): a list may bring such a one again.
                 WATCH_RESTARTS.labels(kind).inc()
-                if error.status != 410:
-                    failures += 1
-                    logger.warning("The watch of %s begins again: %s", kind, error)
-                    await asyncio.sleep(min(30, 0.25 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+                failures += 1
+                logger.warning("The watch of %s begins again: %s", kind, error)
+                await asyncio.sleep(min(30, 0.25 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
     def _done(self, kind: str) -> None:
         self._pending.discard(kind)
