@@ -11,6 +11,7 @@ from webstore_operator.desired import NAME
 
 Object = Mapping[str, Any]
 
+_LONGEST_ANSWER = 200
 _PULL_ERRORS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 
 
@@ -93,23 +94,28 @@ def part(body: Object) -> str:
     return name
 
 
-def unrouted(route: Object) -> str:
-    """Why no requests come by an HTTPRoute, as its Gateway says; empty: they do.
+def refusal(route: Object) -> str | None:
+    """What its Gateway has against an HTTPRoute; empty: nothing; None: it has not answered.
 
     https://gateway-api.sigs.k8s.io/reference/spec/#routeparentstatus
     """
     wanted = [_place(ref, route) for ref in route["spec"].get("parentRefs", [])]
-    # What an earlier Gateway said stays there.
-    parents = [p for p in route.get("status", {}).get("parents", []) if _place(p["parentRef"], route) in wanted]
-    if not parents:
-        return "no Gateway of this name has answered for it."
-    against = (
-        _sentence(": ".join(filter(None, (condition["reason"], condition.get("message")))))
-        for parent in parents
+    # What an earlier Gateway said stays there, and so does what an earlier controller of this one said.
+    answers = [
+        _against(parent)
+        for parent in route.get("status", {}).get("parents", [])
+        if _place(parent["parentRef"], route) in wanted and parent.get("conditions")
+    ]
+    return min(answers, key=len, default=None)
+
+
+def _against(parent: Object) -> str:
+    said = (
+        _sentence(": ".join(filter(None, (condition["reason"], condition.get("message", "")[:_LONGEST_ANSWER]))))
         for condition in parent["conditions"]
         if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False"
     )
-    return " ".join(dict.fromkeys(against))
+    return " ".join(said)
 
 
 def _place(ref: Object, route: Object) -> tuple[str, str, str]:

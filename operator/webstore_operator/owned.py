@@ -18,7 +18,7 @@ from typing import Any
 
 from webstore_operator.cluster import METADATA_LIST, METADATA_ONLY, ApiError, Cluster
 from webstore_operator.desired import INSTANCE, MANAGED_BY, MANAGER, Ref
-from webstore_operator.health import Workload, unrouted, workload
+from webstore_operator.health import Workload, refusal, workload
 from webstore_operator.kinds import KINDS
 from webstore_operator.metrics import OBJECTS, UNWATCHED, WATCH_RESTARTS
 from webstore_operator.spec import KIND
@@ -49,7 +49,7 @@ class Entry:
         version: the object's resourceVersion, which grows (KEP-5504).
         workload: of a Deployment or StatefulSet.
         address: of an Ingress, where its controller answers.
-        unrouted: of an HTTPRoute, why no requests come by it; empty: they do.
+        refusal: of an HTTPRoute, what its Gateway has against it; empty: nothing; None: it has not answered.
     """
 
     uid: str
@@ -59,7 +59,7 @@ class Entry:
     terminating: bool
     workload: Workload | None = None
     address: str = ""
-    unrouted: str = ""
+    refusal: str | None = ""
 
 
 def entry(kind: str, body: Mapping[str, Any]) -> Entry:
@@ -86,7 +86,7 @@ def entry(kind: str, body: Mapping[str, Any]) -> Entry:
         terminating="deletionTimestamp" in metadata,
         workload=workload(body, owns_replicas="f:replicas" in fields.get("f:spec", {})) if workloads else None,
         address=(addresses[0].get("hostname") or addresses[0].get("ip") or "") if addresses else "",
-        unrouted=unrouted(body) if kind == "HTTPRoute" else "",
+        refusal=refusal(body) if kind == "HTTPRoute" else "",
     )
 
 
@@ -157,9 +157,9 @@ class Owned:
             try:
                 version = await self._list(kind)
                 self._done(kind)
-                failures = 0
                 while True:
                     version = await self._watch(kind, version)
+                    failures = 0
             except ApiError as error:
                 if error.status == 403 or (error.status == 404 and KINDS[kind].optional):
                     self._done(kind)
@@ -169,7 +169,7 @@ class Owned:
                     continue
                 # Also where a version is too old to watch from (410): a list may bring such a one again.
                 WATCH_RESTARTS.labels(kind).inc()
-                failures += 1
+                failures = min(failures + 1, 7)
                 logger.warning("The watch of %s begins again: %s", kind, error)
                 await asyncio.sleep(min(30, 0.25 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 

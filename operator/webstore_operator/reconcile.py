@@ -36,7 +36,7 @@ from webstore_operator.desired import (
 from webstore_operator.health import Problem, Workload
 from webstore_operator.kinds import ObjectKind
 from webstore_operator.metrics import ROLLBACKS
-from webstore_operator.owned import Key, Owned
+from webstore_operator.owned import Entry, Key, Owned
 from webstore_operator.settings import RELEASE, Settings
 from webstore_operator.spec import API_VERSION, KIND, WebStoreSpec
 from webstore_operator.status import Finding, LastReady, RolledBack, Rollout, Status
@@ -271,28 +271,33 @@ class Reconciler:
             version=aim.version,
             spec=aim.spec,
         )
-        unrouted = self._unrouted(store)
         if store.status.rolled_back and _given_up(store) == _revision(store):
             problem = Problem("RolledBack", store.status.rolled_back.message)
             settled = ("RolledBack", problem.message)
-            await self._report(store, Finding(ready=False, settled=settled, problems=[problem, *unrouted]), last=last)
+            await self._report(store, Finding(ready=False, settled=settled, problems=[problem]), last=last)
         else:
             url = _url(aim.spec, [e.address for e in self._owned.of(store.key).values() if e.address])
             message = f"All of version {aim.version} is ready" + (f", at {url}." if url else ".")
-            finding = Finding(ready=True, settled=("Ready", message), problems=unrouted)
-            await self._report(store, finding, last=last, url=url)
+            if any(route.refusal is None for route in self._routes(store).values()):
+                gateway = aim.spec.gateway.parent.name
+                message += f" But no Gateway {gateway} has answered for its HTTPRoutes: is it there?"
+            await self._report(store, Finding(ready=True, settled=("Ready", message)), last=last, url=url)
         return None
 
+    def _routes(self, store: Store) -> dict[str, Entry]:
+        """The HTTPRoutes, by name; those on their way out are nobody's concern."""
+        owned = sorted(self._owned.of(store.key).items())
+        return {ref.name: entry for ref, entry in owned if ref.kind == "HTTPRoute" and not entry.terminating}
+
     def _unrouted(self, store: Store) -> list[Problem]:
-        """HTTPRoutes that their Gateway does not take: the pods are ready, but nobody reaches them."""
+        """What the Gateway has against HTTPRoutes: nobody reaches the pods by them, however ready these are."""
         names = defaultdict(list)
-        for ref, entry in sorted(self._owned.of(store.key).items()):
-            if entry.unrouted:
-                names[entry.unrouted].append(ref.name)
-        return [
-            Problem("NotRouted", f"HTTPRoute {', '.join(routes)}: {why} Correct spec.gateway.parent, or the Gateway.")
-            for why, routes in names.items()
-        ]
+        for name, route in self._routes(store).items():
+            if route.refusal:
+                names[route.refusal].append(name)
+        said = " ".join(f"{', '.join(routes)}: {refusal}" for refusal, routes in names.items())
+        advice = "The Gateway does not take HTTPRoutes; correct spec.gateway.parent, spec.ingress.host, or the Gateway."
+        return [Problem("NotRouted", f"{advice} {said}")] if said else []
 
     async def _wait(
         self,
@@ -408,9 +413,10 @@ class Reconciler:
             for name in SERVICES
         }
         last_ready = last or old.last_ready
+        now = _text(_now())
         new = Status(
             observed_generation=store.generation,
-            conditions=status.conditions(finding, old.conditions, store.generation, _text(_now())),
+            conditions=status.conditions(finding, self._unrouted(store), old.conditions, store.generation, now),
             version=last_ready.version if last_ready else "",
             url=old.url if url is None else url,
             **status.pages(last_ready.spec, store.owner.name) if last_ready else {},

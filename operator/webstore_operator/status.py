@@ -130,9 +130,15 @@ class Finding:
     problems: Sequence[Problem] = ()
 
 
-def conditions(finding: Finding, before: Sequence[Condition], generation: int, now: str) -> list[Condition]:
-    """The three conditions; the time of one that has not turned is kept."""
-    progress = finding.progress
+def conditions(
+    finding: Finding, besides: Sequence[Problem], before: Sequence[Condition], generation: int, now: str
+) -> list[Condition]:
+    """The three conditions; the time of one that has not turned is kept.
+
+    Args:
+        besides: problems that keep no store from being ready.
+    """
+    progress, problems = finding.progress, [*finding.problems, *besides]
     said = {
         READY: (
             ("True", *finding.settled)
@@ -143,8 +149,8 @@ def conditions(finding: Finding, before: Sequence[Condition], generation: int, n
         ),
         PROGRESSING: ("True", *progress) if progress else ("False", *finding.settled),
         DEGRADED: (
-            ("True", finding.problems[0].reason, " ".join(dict.fromkeys(p.message for p in finding.problems)))
-            if finding.problems
+            ("True", problems[0].reason, " ".join(dict.fromkeys(p.message for p in problems)))
+            if problems
             else ("False", "AsExpected", "Nothing is wrong.")
         ),
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from webstore_operator.health import Problem, problems, unrouted, workload
+from webstore_operator.health import Problem, problems, refusal, workload
 
 Object = dict[str, Any]
 
@@ -109,22 +109,23 @@ def test_a_workload_that_an_autoscaler_lets_grow_stays_ready() -> None:
     assert not workload(growing, owns_replicas=True).ready
 
 
-def test_an_http_route_is_taken_when_its_gateway_says_nothing_against_it() -> None:
+def test_an_http_route_is_taken_when_a_controller_of_its_gateway_says_nothing_against_it() -> None:
     def said(accepted: str, resolved: str, *, by: str = "public") -> Object:
         conditions = [
             {"type": "Accepted", "status": accepted, "reason": "NotAllowedByListeners", "message": "Not from there"},
             {"type": "ResolvedRefs", "status": resolved, "reason": "BackendNotFound", "message": ""},
         ]
-        parent = {"parentRef": {"name": by, "namespace": "edge"}, "conditions": conditions}
-        return route({"parents": [parent, parent]})
+        return {"controllerName": "x/y", "parentRef": {"name": by, "namespace": "edge"}, "conditions": conditions}
 
-    def route(status: Object) -> Object:
+    def refused(*parents: Object) -> str | None:
         spec = {"parentRefs": [{"name": "public", "namespace": "edge"}]}
-        return {"metadata": {"namespace": "shop"}, "spec": spec, "status": status}
+        return refusal({"metadata": {"namespace": "shop"}, "spec": spec, "status": {"parents": list(parents)}})
 
-    nobody = "no Gateway of this name has answered for it."
-    assert unrouted(route({})) == nobody
-    assert unrouted(said("True", "True", by="the one before")) == nobody
-    assert unrouted(said("True", "True")) == ""
-    assert unrouted(said("False", "True")) == "NotAllowedByListeners: Not from there."
-    assert unrouted(said("False", "False")) == "NotAllowedByListeners: Not from there. BackendNotFound."
+    good, silent = said("True", "True"), {"controllerName": "x/y", "parentRef": {"name": "public", "namespace": "edge"}}
+    assert refused() is None
+    assert refused(silent) is None
+    assert refused(said("True", "True", by="the one before")) is None
+    assert refused(good) == ""
+    assert refused(said("False", "True")) == "NotAllowedByListeners: Not from there."
+    assert refused(said("False", "False")) == "NotAllowedByListeners: Not from there. BackendNotFound."
+    assert refused(said("False", "True"), good) == ""  # the first is of a controller that is no more

@@ -8,7 +8,7 @@ from webstore_operator.status import Condition, Finding, Status
 def said(
     finding: Finding, before: list[Condition] | None = None, now: str = "2026-01-01T00:00:00Z"
 ) -> dict[str, Condition]:
-    return {c.type: c for c in status.conditions(finding, before or [], 3, now)}
+    return {c.type: c for c in status.conditions(finding, [], before or [], 3, now)}
 
 
 def test_a_ready_store_is_neither_progressing_nor_degraded() -> None:
@@ -46,7 +46,7 @@ def test_the_time_of_a_condition_changes_only_with_its_status() -> None:
 
 def test_events_tell_turns_and_not_every_count() -> None:
     def at(finding: Finding, before: Status) -> Status:
-        return Status(conditions=status.conditions(finding, before.conditions, 1, "2026-01-01T00:00:00Z"))
+        return Status(conditions=status.conditions(finding, [], before.conditions, 1, "2026-01-01T00:00:00Z"))
 
     begun = at(Finding(ready=False, progress=("Installing", "0 of 5")), Status())
     counted = at(Finding(ready=False, progress=("Installing", "1 of 5")), begun)

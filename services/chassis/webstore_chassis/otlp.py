@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, SpanFlags
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
@@ -23,11 +23,22 @@ _HERE = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _ELSEWHERE = _HERE | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 
+class _Uncommon(Exception):
+    """A span has something that services' spans do not have."""
+
+
 def encode(sdk_spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    """What `encode_spans` makes of the same spans. Services' spans have no events, and their links no attributes.
+    """What `encode_spans` makes of the same spans; where one has something uncommon, by that.
 
     https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
     """
+    try:
+        return _encode(sdk_spans)
+    except (_Uncommon, TypeError, ValueError):
+        return encode_spans(sdk_spans)
+
+
+def _encode(sdk_spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
     groups = defaultdict(list)
     for span in sdk_spans:
         groups[span.resource, span.instrumentation_scope].append(span)
@@ -60,7 +71,11 @@ def _add(to: ScopeSpans, span: ReadableSpan) -> None:
     added.status.message = span.status.description or ""
     attributes = (span.attributes or {}).items()
     added.MergeFromString(b"".join([_attribute(name, value) for name, value in attributes]))
+    if span.events or span.dropped_events:
+        raise _Uncommon
     for link in span.links:
+        if link.attributes:
+            raise _Uncommon
         added.links.add(**_ids(link.context), flags=_flags(link.context))
 
 
@@ -77,22 +92,17 @@ def _flags(of: SpanContext | None) -> int:
     return _ELSEWHERE if of and of.is_remote else _HERE
 
 
-# Types are told apart, as 1, 1.0 and True are one key otherwise.
+# Types are told apart, as 1 and True are one key otherwise.
 @lru_cache(maxsize=1000, typed=True)
 def _attribute(name: str, value: Any) -> bytes:
-    encoded: bytes = Span(attributes=[KeyValue(key=name, value=_value(value))]).SerializeToString()
-    return encoded
-
-
-def _value(value: Any) -> AnyValue:
     match value:
         case str():
-            return AnyValue(string_value=value)
+            encoded = AnyValue(string_value=value)
         case bool():
-            return AnyValue(bool_value=value)
+            encoded = AnyValue(bool_value=value)
         case int():
-            return AnyValue(int_value=value)
-        case float():
-            return AnyValue(double_value=value)
+            encoded = AnyValue(int_value=value)
         case _:
-            return AnyValue(array_value=ArrayValue(values=[_value(each) for each in value]))
+            raise _Uncommon
+    part: bytes = Span(attributes=[KeyValue(key=name, value=encoded)]).SerializeToString()
+    return part
