@@ -49,6 +49,7 @@ Announce = Callable[[Store, str, str, str], None]
 # While something is waited for, pods are looked at this often: their own changes are not watched.
 LOOK_SECONDS = 5.0
 PODS = ObjectKind("v1", "pods")
+NOT_ROUTED = "NotRouted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +298,7 @@ class Reconciler:
                 names[route.refusal].append(name)
         said = " ".join(f"{', '.join(routes)}: {refusal}" for refusal, routes in names.items())
         advice = "The Gateway does not take HTTPRoutes; correct spec.gateway.parent, spec.ingress.host, or the Gateway."
-        return [Problem("NotRouted", f"{advice} {said}")] if said else []
+        return [Problem(NOT_ROUTED, f"{advice} {said}")] if said else []
 
     async def _wait(
         self,
@@ -413,10 +414,13 @@ class Reconciler:
             for name in SERVICES
         }
         last_ready = last or old.last_ready
-        now = _text(_now())
+        now, told = _text(_now()), old.condition(status.DEGRADED)
+        # While something is under way, only what was told before: a Gateway may see a route before its Service.
+        settled = finding.progress is None or (told is not None and told.reason == NOT_ROUTED)
+        besides = self._unrouted(store) if settled else []
         new = Status(
             observed_generation=store.generation,
-            conditions=status.conditions(finding, self._unrouted(store), old.conditions, store.generation, now),
+            conditions=status.conditions(finding, besides, old.conditions, store.generation, now),
             version=last_ready.version if last_ready else "",
             url=old.url if url is None else url,
             **status.pages(last_ready.spec, store.owner.name) if last_ready else {},

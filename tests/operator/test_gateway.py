@@ -73,6 +73,12 @@ async def test_what_a_gateway_says_about_the_routes_is_told(installed: Store, ku
     assert "store-customer, store-order, store-product, store-shopping-command, store-shopping-query" in told["message"]
     assert (await installed.condition("Ready"))["status"] == "True"  # the pods are
 
+    await installed.apply({"gateway": {"parent": parent}, "config": {"WEBSTORE_LOG_LEVEL": "WARNING"}})
+    await installed.until("Ready")
+    still = await installed.until("Degraded", reason="NotRouted")
+    assert still["lastTransitionTime"] == told["lastTransitionTime"], "a roll-out is no reason to say that it is over"
+
+    await installed.apply({"gateway": {"parent": parent}})
     await answers("True", "Accepted", "")
     await installed.until("Degraded", "False")
 
