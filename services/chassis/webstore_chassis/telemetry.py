@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import event
@@ -29,14 +29,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from webstore_chassis import context
 
+if TYPE_CHECKING:
+    from webstore_chassis.spans import Recorder
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SHUTDOWN_SECONDS = 3.0
 _propagator = TraceContextTextMapPropagator()
-_no_tracer = trace.NoOpTracer()
 _nothing = otel_context.Context()
-_others: ContextVar[Sequence[Link]] = ContextVar("others", default=())
+_others: ContextVar[Sequence[SpanContext]] = ContextVar("others", default=())
 # What takes the spans of all services in this process; None: tracing is off.
-_processor: Any = None
+_sender: Any = None
 
 
 def configure() -> None:
@@ -45,33 +47,33 @@ def configure() -> None:
     That thread's queue is bounded (OTEL_BSP_MAX_QUEUE_SIZE): where the endpoint is slow or dead, spans are lost, and
     counted, and no request waits.
     """
-    global _processor  # noqa: PLW0603 - a process has one
+    global _sender  # noqa: PLW0603 - a process has one
     off = os.environ.get("OTEL_SDK_DISABLED") == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
-    if off or _processor or not any(os.environ.get(name) for name in _ENDPOINTS):
+    if off or _sender or not any(os.environ.get(name) for name in _ENDPOINTS):
         return
-    from webstore_chassis.spans import processor
+    from webstore_chassis.otlp import Sender
 
-    _processor = processor()
+    _sender = Sender()
 
 
 def shutdown() -> None:
     """Sends what is still here, for a few seconds at the most: an endpoint that hangs must not hold up the stop."""
-    if _processor:
-        last = threading.Thread(target=_processor.shutdown, daemon=True)
+    if _sender:
+        last = threading.Thread(target=_sender.shutdown, daemon=True)
         last.start()
         last.join(_SHUTDOWN_SECONDS)
 
 
 def enabled() -> bool:
     """Whether this process traces."""
-    return _processor is not None
+    return _sender is not None
 
 
 @cache
-def _tracer_of(service: str) -> Tracer:
-    from webstore_chassis.spans import provider
+def _recorder_of(service: str) -> "Recorder":
+    from webstore_chassis.spans import Recorder
 
-    return provider(service, _processor).get_tracer("webstore")
+    return Recorder(service, _sender.take)
 
 
 def start(
@@ -79,18 +81,14 @@ def start(
 ) -> Span:
     """A span of the service at hand; who starts it ends it.
 
-    A trace is kept whole or not at all, whatever the sampler: below a span that is not kept there are no others, which
-    would only cost.
-
     Args:
         parent: headers or metadata with the trace context that it continues; None: the span at hand.
     """
     around = None if parent is None else _extracted(parent)
-    above = trace.get_current_span(around)
-    if above is not trace.INVALID_SPAN and not _is_kept(above):
-        return above
-    tracer = _tracer_of(context.service.get()) if _processor else _no_tracer
-    return tracer.start_span(name, around, kind, attributes, _others.get())
+    if not _sender:
+        return trace.get_current_span(around)
+    recorder = _recorder_of(context.service.get())
+    return recorder.start(around, name=name, kind=kind, attributes=attributes, links=_others.get())
 
 
 def _extracted(carrier: Mapping[str, str]) -> otel_context.Context:
@@ -120,14 +118,14 @@ class span:
         self._asked = (name, kind, attributes, parent)
 
     def __enter__(self) -> Span:
-        if not _processor:
+        if not _sender:
             return trace.INVALID_SPAN
         self._span = start(*self._asked)
         self._token = otel_context.attach(trace.set_span_in_context(self._span))
         return self._span
 
     def __exit__(self, __: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if not _processor:
+        if not _sender:
             return
         otel_context.detach(self._token)
         if error is not None:
@@ -162,7 +160,7 @@ def at_hand(current: Span) -> Iterator[None]:
 @contextmanager
 def continued(carrier: Mapping[str, str]) -> Iterator[None]:
     """Makes the trace context in headers or metadata the one at hand."""
-    if not _processor:
+    if not _sender:
         yield
         return
     token = otel_context.attach(_extracted(carrier))
@@ -196,16 +194,16 @@ def resumed(name: str, earlier: Mapping[str, str]) -> Iterator[None]:
     """
     here = trace.get_current_span()
     there = trace.get_current_span(_extracted(earlier)).get_span_context()
-    if not _processor or not there.is_valid or there.trace_id == here.get_span_context().trace_id:
+    if not _sender or not there.is_valid or there.trace_id == here.get_span_context().trace_id:
         yield
         return
     here.add_link(there)
     if getattr(here, "parent", None) is not None:
         yield
         return
-    around = trace.set_span_in_context(trace.NonRecordingSpan(there))
-    tracer = _tracer_of(context.service.get())
-    with ended([made := tracer.start_span(name, around, links=[Link(here.get_span_context())])]), at_hand(made):
+    made = start(name, SpanKind.INTERNAL, {}, earlier)
+    made.add_link(here.get_span_context())
+    with ended([made]), at_hand(made):
         yield
 
 
@@ -222,7 +220,7 @@ def fail(failed: Span, reason: str) -> None:
 def inject(of: Span | None = None) -> dict[str, str]:
     """The trace context of a span, or of what is at hand, as headers; empty when there is none."""
     carrier: dict[str, str] = {}
-    if _processor:
+    if _sender:
         _propagator.inject(carrier, None if of is None else trace.set_span_in_context(of))
     return carrier
 
@@ -241,11 +239,11 @@ def together(callers: Sequence[Span]) -> Iterator[None]:
     """Work done at once for several callers: a part of the first kept trace among theirs, its spans linked with the
     others.
     """
-    if not _processor:
+    if not _sender:
         yield
         return
     kept = [caller for caller in callers if _is_kept(caller)]
-    token = _others.set([Link(other.get_span_context()) for other in kept[1:]])
+    token = _others.set([other.get_span_context() for other in kept[1:]])
     try:
         with at_hand((kept or callers or [trace.INVALID_SPAN])[0]):
             yield
@@ -255,7 +253,7 @@ def together(callers: Sequence[Span]) -> Iterator[None]:
 
 def trace_statements(engine: AsyncEngine) -> None:
     """Adds a span for each statement that runs within a trace that is kept: its text, never its values."""
-    if not _processor:
+    if not _sender:
         return
     url = engine.url
     place: dict[str, AttributeValue] = {
