@@ -321,13 +321,23 @@ class Tracing(Model):
             (
                 "self.enabled || self.external.endpoint == ''",
                 "tracing.external.endpoint is set but tracing is off: set tracing.enabled: true, or remove it",
-            )
+            ),
+            (
+                "!self.gateway || (self.enabled && self.external.endpoint == '')",
+                "tracing.gateway is for the store's own Zipkin: set tracing.enabled: true and remove tracing.external, "
+                "or remove it; with an external endpoint, let the gateway send its spans there",
+            ),
         )
     )
 
     enabled: bool = Field(False, description="Record traces.")
     sampling: float = Field(
         1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all."
+    )
+    gateway: bool = Field(
+        False,
+        description="Take spans of the ingress controller (or Gateway) too, which it sends by OTLP over HTTP to port "
+        "4318 of the Service `<name>-zipkin`. A trace then begins there, and it decides which ones are kept.",
     )
     host: OwnHost = Field(
         "", description="Host under which the ingress (or gateway) shows Zipkin, to everybody; empty: not at all."

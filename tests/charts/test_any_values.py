@@ -103,7 +103,11 @@ def stores(draw: st.DrawFn) -> dict[str, Any]:
         "mail": draw(MAIL),
         "auth": draw(AUTH),
         "config": draw(CONFIG),
-        "tracing": {"enabled": draw(st.booleans()), "sampling": draw(st.floats(0, 1, width=16))},
+        "tracing": {
+            "enabled": (traced := draw(st.booleans())),
+            "gateway": traced and draw(st.booleans()),
+            "sampling": draw(st.floats(0, 1, width=16)),
+        },
         "logging": {"enabled": draw(st.booleans()), "indexer": draw(st.sampled_from(["rsyslog", "logstash"]))},
         "networkPolicies": draw(st.booleans()),
         "deletionPolicy": draw(st.sampled_from(["Retain", "Delete"])),

@@ -40,6 +40,7 @@ VALUES: dict[str, dict[str, Any]] = {
         }
     },
     "traces and logs, by rsyslog": {"global": {"tracing": {"enabled": True}, "logging": {"enabled": True}}},
+    "traces from the gateway on": {"global": {"tracing": {"enabled": True, "gateway": True}}},
     "traces and logs, by logstash": {
         "global": {"tracing": {"enabled": True, "sampling": 0.1}, "logging": {"enabled": True, "indexer": "logstash"}}
     },

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from tests.charts.rendering import CHARTS, Refused, check, containers, manifest, named, of_kind, render
 
@@ -173,6 +174,40 @@ def test_the_port_of_an_external_elasticsearch_is_the_same_for_all(url: str, por
     settings = "".join(named(objects, "ConfigMap", f"store-{indexer}")["data"].values())
     assert f'hosts => ["{whole}"]' in settings or f'serverport="{port}"' in settings
     assert {"ports": [{"port": port}]} in named(objects, "NetworkPolicy", f"store-{indexer}")["spec"]["egress"]
+
+
+def test_zipkins_collector_takes_the_gateways_spans_without_what_tells_of_a_caller() -> None:
+    traced = {"enabled": True, "gateway": True}
+    objects = render({"global": ON | {"tracing": traced, "ingress": {"controllerNamespace": "edge"}}})
+    check(objects)
+    ports = {port["name"]: port["port"] for port in named(objects, "Service", "store-zipkin")["spec"]["ports"]}
+    assert ports == {"http": 9411, "otlp": 4318}
+    settings = yaml.safe_load(named(objects, "ConfigMap", "store-zipkin-telemetry")["data"]["collector.yaml"])
+    assert settings["receivers"] == {"otlp": {"protocols": {"http": {"endpoint": "0.0.0.0:4318"}}}}
+    deleted = {
+        action["key"] for action in settings["processors"]["attributes"]["actions"] if action["action"] == "delete"
+    }
+    assert {"client.address", "network.peer.address", "url.query", "user_agent.original"} <= deleted
+    [(name, pipeline)] = settings["service"]["pipelines"].items()
+    assert (name, pipeline["exporters"]) == ("traces", ["kafka/traces"])
+    assert "attributes" in pipeline["processors"]
+    [entrance] = named(objects, "NetworkPolicy", "store-zipkin")["spec"]["ingress"]
+    edge = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}}
+    assert entrance == {"ports": [{"port": 4318}], "from": [edge]}
+    assert "telemetry" in {container["name"] for container in containers(named(objects, "Deployment", "store-zipkin"))}
+
+
+def test_without_a_gateway_that_traces_zipkin_is_reached_by_nobody_else() -> None:
+    objects = render({"global": ON})
+    assert [port["port"] for port in named(objects, "Service", "store-zipkin")["spec"]["ports"]] == [9411]
+    assert [container["name"] for container in containers(named(objects, "Deployment", "store-zipkin"))] == ["zipkin"]
+    assert "ingress" not in named(objects, "NetworkPolicy", "store-zipkin")["spec"]
+
+
+@pytest.mark.parametrize("rest", [{}, {"enabled": True, "external": {"endpoint": "http://elsewhere:4318"}}])
+def test_the_gateways_spans_are_for_the_stores_own_zipkin(rest: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match=r"global.tracing.gateway is for the store's own Zipkin: write `enabled: true`"):
+        manifest({"global": {"tracing": {"gateway": True} | rest}})
 
 
 def test_the_pages_are_behind_the_gateway_where_the_store_is() -> None:

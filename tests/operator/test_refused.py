@@ -69,6 +69,7 @@ REFUSED: list[tuple[Object, str]] = [
     ({"kafka": {"external": {"bootstrapServers": "k:1", "caSecret": "s"}}}, "SSL or SASL_SSL"),
     ({"kafka": {"external": {"securityProtocol": "SSL"}}}, "write its bootstrapServers too"),
     ({"tracing": {"external": {"endpoint": "http://z:4318"}}}, "set tracing.enabled: true"),
+    ({"tracing": {"gateway": True}}, "tracing.gateway is for the store's own Zipkin"),
     ({"tracing": {"sampling": 1.5}}, "less than or equal to 1"),
     ({"logging": {"external": {"url": "http://e:9200"}}}, "set logging.enabled: true"),
     ({"logging": {"enabled": True, "external": {"secret": "s"}}}, "write its url too"),

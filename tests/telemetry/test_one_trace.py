@@ -152,6 +152,30 @@ def test_a_caller_who_traces_has_everything_in_its_own_trace(receiver: Receiver,
     assert {span.service for span in spans if span.trace == trace} == FIVE
 
 
+def traceparent(*, kept: bool) -> dict[str, str]:
+    """The header of one who traces, with a trace of its own for each request, as a gateway does."""
+    return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{'01' if kept else '00'}"}
+
+
+def test_behind_a_gateway_that_traces_each_request_it_is_one_trace_too(receiver: Receiver, shop: Shop) -> None:
+    cart, begun = shop.filled_cart(), traceparent(kept=True)
+    order = shop.call("POST", f"/shopping-query/{cart}/checkout", **begun)
+    shop.call("POST", f"/order/{order['id']}/place", **traceparent(kept=True))
+    spans = receiver.wait(lambda spans: _whole(spans, cart))
+    assert {span.service for span in spans if span.trace == begun["traceparent"].split("-")[1]} == FIVE
+
+
+def test_where_the_checkouts_trace_is_not_kept_placing_is_in_its_requests(receiver: Receiver, shop: Shop) -> None:
+    cart, placing = shop.filled_cart(), traceparent(kept=True)
+    order = shop.call("POST", f"/shopping-query/{cart}/checkout", **traceparent(kept=False))
+    shop.call("POST", f"/order/{order['id']}/place", **placing)
+
+    def of_placing(spans: list[Span]) -> set[str]:
+        return {span.name for span in spans if span.trace == placing["traceparent"].split("-")[1]}
+
+    assert "place order" not in of_placing(receiver.wait(lambda spans: "send mail" in of_placing(spans)))
+
+
 def test_what_the_caller_does_not_sample_leaves_no_span(receiver: Receiver, shop: Shop) -> None:
     cart, trace = shop.filled_cart(), secrets.token_hex(16)
     shop.call("POST", f"/shopping-query/{cart}/checkout", traceparent=f"00-{trace}-{secrets.token_hex(8)}-00")

@@ -189,18 +189,14 @@ def messaging(operation: str, system: str, destination: str, message_id: str) ->
 def resumed(name: str, earlier: Mapping[str, str]) -> Iterator[None]:
     """Work of this request that belongs to an earlier trace, as placing an order does to that of its checkout.
 
-    A span there is at hand, and linked with the request's. But a caller who brought a trace decides what it holds: then
-    there is the link only.
+    A span there is at hand, and linked with the request's; where the earlier trace is not kept, the request's own is.
     """
     here = trace.get_current_span()
     there = trace.get_current_span(_extracted(earlier)).get_span_context()
-    if not _sender or not there.is_valid or there.trace_id == here.get_span_context().trace_id:
+    if not _sender or not there.trace_flags.sampled or there.trace_id == here.get_span_context().trace_id:
         yield
         return
     here.add_link(there)
-    if getattr(here, "parent", None) is not None:
-        yield
-        return
     made = start(name, SpanKind.INTERNAL, {}, earlier)
     made.add_link(here.get_span_context())
     with ended([made]), at_hand(made):

@@ -24,6 +24,9 @@ what to write instead. From the context of a service's chart.
 {{- if and (or .tracing.host .logging.host) (not .ingress.enabled) (not .gateway.parent.name) -}}
 {{- $wrong = append $wrong "global.tracing.host and global.logging.host need an ingress: write `ingress: {enabled: true}`, or leave them empty." -}}
 {{- end -}}
+{{- if and .tracing.gateway (or (not .tracing.enabled) .tracing.external.endpoint) -}}
+{{- $wrong = append $wrong "global.tracing.gateway is for the store's own Zipkin: write `enabled: true` and leave external.endpoint empty, or leave gateway false. With an external endpoint, let the gateway send its spans there." -}}
+{{- end -}}
 {{- with .database.external -}}
 {{- if and .host (not .secret) (not $.credentialsSecret) -}}
 {{- $wrong = append $wrong "global.database.external.host needs global.database.external.secret: write the name of a Secret with the keys customer-password, product-password, order-password, shopping-command-password and shopping-query-password." -}}

@@ -42,6 +42,7 @@ kafka:
 tracing:
   enabled: false
   sampling: 1
+  gateway: false
   host: ""
   external: {endpoint: ""}
 logging:

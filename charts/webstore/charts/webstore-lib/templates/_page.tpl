@@ -28,10 +28,10 @@ spec:
 {{- end -}}
 {{- end }}
 
-{{/* Who may open the page: the ingress, if it has one, as a list of a NetworkPolicy's ingress rules; from (list top host). */}}
+{{/* Lets the ingress connect, if it has a reason to, as a list of a NetworkPolicy's ingress rules; from (list top reason port). */}}
 {{- define "webstore.page.visitors" -}}
 {{- if index . 1 -}}
-- ports: [{port: http}]
+- ports: [{port: {{ index . 2 }}}]
   {{- with (index . 0).Values.global.ingress.controllerNamespace }}
   from:
   - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}

@@ -5,10 +5,17 @@ An OpenTelemetry collector runs beside the service. It takes traces on localhost
 both to Kafka. Whatever it cannot send it drops, within bounds, so a Kafka that is slow or away makes no difference to the service. It has
 no readiness probe; but Kubernetes counts a sidecar that does not run as one that is not ready, so while it starts again after a crash
 its pod gets no new requests. That is why it has a memory limiter well below its limit, and nothing else that may end it.
+
+One runs beside Zipkin, too, where the gateway traces: it takes the gateway's spans, and has no log file to read.
 */}}
 
 {{- define "webstore.telemetry.enabled" -}}
 {{- if or .Values.global.tracing.enabled .Values.global.logging.enabled -}}true{{- end -}}
+{{- end }}
+
+{{/* Whether there is a log file to read. */}}
+{{- define "webstore.telemetry.logs" -}}
+{{- if and .Values.global.logging.enabled (eq (index .Chart.Annotations "webstore.dev/component") "service") -}}true{{- end -}}
 {{- end }}
 
 {{/* Containers that run beside the service, as a list of init containers with restartPolicy Always. */}}
@@ -39,7 +46,7 @@ its pod gets no new requests. That is why it has a memory limiter well below its
     limits: {memory: 128Mi}
   volumeMounts:
   - {name: telemetry, mountPath: /etc/telemetry, readOnly: true}
-  {{- if .Values.global.logging.enabled }}
+  {{- if include "webstore.telemetry.logs" . }}
   - {name: log, mountPath: /var/log/webstore, readOnly: true}
   {{- end }}
   {{- if $kafka.caSecret }}
@@ -53,7 +60,7 @@ its pod gets no new requests. That is why it has a memory limiter well below its
 {{- if include "webstore.telemetry.enabled" . -}}
 - name: telemetry
   configMap: {name: {{ include "webstore.name" . }}-telemetry}
-{{- if .Values.global.logging.enabled }}
+{{- if include "webstore.telemetry.logs" . }}
 # The service bounds its log file by itself; this is far above.
 - name: log
   emptyDir: {sizeLimit: 256Mi}
@@ -96,15 +103,16 @@ data:
 
 {{- define "webstore.telemetry.collector" -}}
 {{- $tracing := .Values.global.tracing -}}
-{{- $logging := .Values.global.logging -}}
+{{- $logs := include "webstore.telemetry.logs" . -}}
+{{- $ofGateway := eq (include "webstore.part" .) "zipkin" -}}
 {{- $backend := ternary "otlp_http" "kafka/traces" (ne $tracing.external.endpoint "") -}}
 receivers:
   {{- if $tracing.enabled }}
   otlp:
     protocols:
-      http: {endpoint: "127.0.0.1:4318"}
+      http: {endpoint: "{{ ternary "0.0.0.0" "127.0.0.1" $ofGateway }}:4318"}
   {{- end }}
-  {{- if $logging.enabled }}
+  {{- if $logs }}
   file_log:
     # The file that is written, and the one before it.
     include: ["/var/log/webstore/webstore.log*"]
@@ -126,6 +134,14 @@ processors:
   # A batch is one message to Zipkin, and must stay below what brokers take (1 MB).
   batch: {timeout: 500ms, send_batch_size: 128, send_batch_max_size: 256}
   {{- end }}
+  {{- if $ofGateway }}
+  # A gateway says more of a caller than the services do: from where, with what, and what is asked for.
+  attributes:
+    actions:
+    {{- range list "client.address" "client.port" "network.peer.address" "network.peer.port" "url.full" "url.query" "user_agent.original" }}
+    - {key: {{ . }}, action: delete}
+    {{- end }}
+  {{- end }}
 exporters:
   {{- if and $tracing.enabled $tracing.external.endpoint }}
   otlp_http:
@@ -140,7 +156,7 @@ exporters:
     sending_queue: {queue_size: 50}
     retry_on_failure: {initial_interval: 1s, max_interval: 5s, max_elapsed_time: 60s}
   {{- end }}
-  {{- if $logging.enabled }}
+  {{- if $logs }}
   kafka/logs:
     {{- include "webstore.telemetry.brokers" . | nindent 4 }}
     logs: {topic: webstore-log, encoding: raw}
@@ -158,9 +174,9 @@ service:
       - pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}
   pipelines:
     {{- if $tracing.enabled }}
-    traces: {receivers: [otlp], processors: [memory_limiter, batch], exporters: [{{ $backend }}]}
+    traces: {receivers: [otlp], processors: [memory_limiter, {{ if $ofGateway }}attributes, {{ end }}batch], exporters: [{{ $backend }}]}
     {{- end }}
-    {{- if $logging.enabled }}
+    {{- if $logs }}
     logs: {receivers: [file_log], processors: [memory_limiter], exporters: [kafka/logs]}
     {{- end }}
 {{- end }}
