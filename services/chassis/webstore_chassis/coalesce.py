@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from opentelemetry.trace import Span, get_current_span
+from opentelemetry.trace import Span
 
-from webstore_chassis import telemetry
+from webstore_chassis import context, telemetry
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ class Coalescer(Generic[Item, Result]):
     async def __call__(self, item: Item) -> Result:
         """The result for one item."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future, get_current_span()))
+        self._waiting.append((item, future, context.span.get()))
         if self._running is None:
             # A task of its own, so that a caller that goes away takes no other caller's answer with it.
             self._running = asyncio.create_task(self._run())

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.trace import Span, SpanKind, get_current_span
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -98,7 +98,7 @@ class Edge:
         if figure is None:
             figure = self._figures[method, route, status] = REQUESTS.labels(self.service, method, route, status)
         figure.observe(seconds)
-        span = get_current_span()
+        span = context.span.get()
         if span.is_recording():
             _describe(span, scope, headers, route, status)
         if log.isEnabledFor(logging.INFO):

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from typing import Any, cast
 
-from opentelemetry import trace
 from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 from webstore_chassis import context
@@ -41,7 +40,7 @@ class _Entrance(QueueHandler):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         record.service = context.service.get()
         record.request_id = context.request_id.get()
-        span = trace.get_current_span().get_span_context()
+        span = context.span.get().get_span_context()
         record.trace_id = format(span.trace_id, "032x") if span.is_valid else None
         record.span_id = format(span.span_id, "016x") if span.is_valid else None
         # What the arguments and the traceback refer to may have changed by the time that the thread gets to it.

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     TraceState,
-    get_current_span,
+    set_span_in_context,
 )
 from opentelemetry.util.types import AnyValue, Attributes
 
@@ -111,20 +111,13 @@ class Recorder:
         self._sampler, self._ids = provider.sampler, provider.id_generator
 
     def start(
-        self,
-        around: Context | None,
-        *,
-        name: str,
-        kind: SpanKind,
-        attributes: Attributes,
-        links: Sequence[SpanContext],
+        self, above: Span, *, name: str, kind: SpanKind, attributes: Attributes, links: Sequence[SpanContext]
     ) -> Span:
-        """A span below the one in a context; None: the context at hand.
+        """A span below another, here or elsewhere; below an invalid one it is the first of a trace.
 
         A trace is kept whole or not at all, whatever the sampler: below a span that is not kept there are no others,
         which would only cost.
         """
-        above = get_current_span(around)
         parent = above.get_span_context()
         if isinstance(above, Recorded):
             context = self._context(parent.trace_id, parent.trace_flags, parent.trace_state)
@@ -133,6 +126,7 @@ class Recorder:
             return above
         begins = not parent.is_valid
         trace_id = self._ids.generate_trace_id() if begins else parent.trace_id
+        around = set_span_in_context(above, Context())
         decided = self._sampler.should_sample(around, trace_id, name, kind, attributes)
         kept = decided.decision is Decision.RECORD_AND_SAMPLE
         random = TraceFlags.RANDOM_TRACE_ID if begins else parent.trace_flags & TraceFlags.RANDOM_TRACE_ID

@@ -19,9 +19,16 @@ from functools import cache, lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 from sqlalchemy import event
@@ -35,8 +42,7 @@ if TYPE_CHECKING:
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SHUTDOWN_SECONDS = 3.0
 _propagator = TraceContextTextMapPropagator()
-_nothing = otel_context.Context()
-_others: ContextVar[Sequence[SpanContext]] = ContextVar("others", default=())
+_links: ContextVar[Sequence[SpanContext]] = ContextVar("links", default=())
 # What takes the spans of all services in this process; None: tracing is off.
 _sender: Any = None
 
@@ -84,29 +90,49 @@ def start(
     Args:
         parent: headers or metadata with the trace context that it continues; None: the span at hand.
     """
-    around = None if parent is None else _extracted(parent)
+    above = context.span.get() if parent is None else _source(parent)
     if not _sender:
-        return trace.get_current_span(around)
+        return above
     recorder = _recorder_of(context.service.get())
-    return recorder.start(around, name=name, kind=kind, attributes=attributes, links=_others.get())
+    return recorder.start(above, name=name, kind=kind, attributes=attributes, links=_links.get())
 
 
-def _extracted(carrier: Mapping[str, str]) -> otel_context.Context:
-    parent = carrier.get("traceparent")
-    return _context_of(parent, carrier.get("tracestate", "")) if parent else _nothing
+def _source(carrier: Mapping[str, str]) -> Span:
+    """The span that headers or metadata come from; invalid if they name none."""
+    parent = carrier.get("traceparent") if _sender else None
+    return _remote(parent, carrier.get("tracestate")) if parent else INVALID_SPAN
 
 
 # What comes with an event is asked for by its relay and by each consumer, and to parse it costs more than all the rest.
 @lru_cache(maxsize=1000)
-def _context_of(traceparent: str, tracestate: str) -> otel_context.Context:
-    return _propagator.extract({"traceparent": traceparent, "tracestate": tracestate}, _nothing)
+def _remote(parent: str, state: str | None) -> Span:
+    carrier = {"traceparent": parent} | ({"tracestate": state} if state else {})
+    return get_current_span(_propagator.extract(carrier, Context()))
 
 
-class span:
-    """A span around a block of code, which is at hand in it; see `start`."""
+class at_hand:
+    """Makes a span the one that spans, log lines and events of a block of code belong to, those spans with links."""
 
     # A class, as a generator's context manager takes three times as long, and this is around every request.
-    __slots__ = ("_asked", "_span", "_token")
+    __slots__ = ("_current", "_links", "_tokens")
+
+    def __init__(self, current: Span, links: Sequence[SpanContext] = ()) -> None:
+        self._current = current
+        self._links = links
+
+    def __enter__(self) -> Span:
+        self._tokens = context.span.set(self._current), _links.set(self._links)
+        return self._current
+
+    def __exit__(self, __: type[BaseException] | None, ___: BaseException | None, _: TracebackType | None) -> None:
+        context.span.reset(self._tokens[0])
+        _links.reset(self._tokens[1])
+
+
+class span(at_hand):
+    """A span around a block of code, which is at hand in it; see `start`."""
+
+    __slots__ = ()
 
     def __init__(
         self,
@@ -115,22 +141,13 @@ class span:
         attributes: Mapping[str, AttributeValue],
         parent: Mapping[str, str] | None = None,
     ) -> None:
-        self._asked = (name, kind, attributes, parent)
+        super().__init__(start(name, kind, attributes, parent))
 
-    def __enter__(self) -> Span:
-        if not _sender:
-            return trace.INVALID_SPAN
-        self._span = start(*self._asked)
-        self._token = otel_context.attach(trace.set_span_in_context(self._span))
-        return self._span
-
-    def __exit__(self, __: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if not _sender:
-            return
-        otel_context.detach(self._token)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
         if error is not None:
-            fail(self._span, type(error).__name__)
-        self._span.end()
+            fail(self._current, type(error).__name__)
+        self._current.end()
 
 
 @contextmanager
@@ -147,27 +164,9 @@ def ended(spans: Sequence[Span]) -> Iterator[None]:
             each.end()
 
 
-@contextmanager
-def at_hand(current: Span) -> Iterator[None]:
-    """Makes a span the one that further spans, log lines and events belong to."""
-    token = otel_context.attach(trace.set_span_in_context(current))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
-
-
-@contextmanager
-def continued(carrier: Mapping[str, str]) -> Iterator[None]:
+def continued(carrier: Mapping[str, str]) -> at_hand:
     """Makes the trace context in headers or metadata the one at hand."""
-    if not _sender:
-        yield
-        return
-    token = otel_context.attach(_extracted(carrier))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
+    return at_hand(_source(carrier))
 
 
 def messaging(operation: str, system: str, destination: str, message_id: str) -> dict[str, AttributeValue]:
@@ -191,8 +190,8 @@ def resumed(name: str, earlier: Mapping[str, str]) -> Iterator[None]:
 
     A span there is at hand, and linked with the request's; where the earlier trace is not kept, the request's own is.
     """
-    here = trace.get_current_span()
-    there = trace.get_current_span(_extracted(earlier)).get_span_context()
+    here = context.span.get()
+    there = _source(earlier).get_span_context()
     if not _sender or not there.trace_flags.sampled or there.trace_id == here.get_span_context().trace_id:
         yield
         return
@@ -215,10 +214,11 @@ def fail(failed: Span, reason: str) -> None:
 
 def inject(of: Span | None = None) -> dict[str, str]:
     """The trace context of a span, or of what is at hand, as headers; empty when there is none."""
-    carrier: dict[str, str] = {}
-    if _sender:
-        _propagator.inject(carrier, None if of is None else trace.set_span_in_context(of))
-    return carrier
+    it = (of or context.span.get()).get_span_context()
+    if not _sender or not it.is_valid:
+        return {}
+    headers = {"traceparent": f"00-{it.trace_id:032x}-{it.span_id:016x}-{it.trace_flags:02x}"}
+    return headers | {"tracestate": it.trace_state.to_header()} if it.trace_state else headers
 
 
 def carried(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -230,21 +230,12 @@ def _is_kept(of: Span) -> bool:
     return of.get_span_context().trace_flags.sampled
 
 
-@contextmanager
-def together(callers: Sequence[Span]) -> Iterator[None]:
+def together(callers: Sequence[Span]) -> at_hand:
     """Work done at once for several callers: a part of the first kept trace among theirs, its spans linked with the
     others.
     """
-    if not _sender:
-        yield
-        return
     kept = [caller for caller in callers if _is_kept(caller)]
-    token = _others.set([other.get_span_context() for other in kept[1:]])
-    try:
-        with at_hand((kept or callers or [trace.INVALID_SPAN])[0]):
-            yield
-    finally:
-        _others.reset(token)
+    return at_hand((kept or callers or [INVALID_SPAN])[0], [other.get_span_context() for other in kept[1:]])
 
 
 def trace_statements(engine: AsyncEngine) -> None:
@@ -260,7 +251,7 @@ def trace_statements(engine: AsyncEngine) -> None:
     }
 
     def before(_: Any, __: Any, statement: str, ___: Any, execution: Any, ____: bool) -> None:
-        if _is_kept(trace.get_current_span()):
+        if _is_kept(context.span.get()):
             operation, described = _described(statement)
             execution.webstore_span = start(f"{operation} {url.database}", SpanKind.CLIENT, {**place, **described})
 

@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 import aiosmtplib
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
-from webstore_chassis import telemetry
+from webstore_chassis import context, telemetry
 from webstore_chassis.database import FAILURES
 from webstore_customer.domain import Mail, compose, pause_after
 from webstore_customer.store import Store
@@ -169,7 +169,7 @@ class Mailer:
 
     async def _failed(self, order_id: UUID, attempts: int, error: Exception) -> None:
         reason = type(error).__name__  # the server's words may repeat the address
-        telemetry.fail(get_current_span(), reason)
+        telemetry.fail(context.span.get(), reason)
         if _is_permanent(error):
             MAILS.labels("refused").inc()
             log.error("the mail about order %s is refused for good: %s", order_id, reason)
