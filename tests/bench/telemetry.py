@@ -48,16 +48,15 @@ are medians of {rounds} rounds, with new stores after each third, and `against t
 round's two rates are to each other. Every store writes a line a request to stdout. `read stock` is the cheapest
 request there is; `add to cart` is one with a call to another service, an event, its relay and its consumer.
 """
-# Not measured by this program: the SDK and the encoders alone, in a loop.
+# Not measured by this program: spans and encoders alone, in a loop.
 _PROFILE = """## Where it goes
 
-By themselves, in a loop on an idle machine, OpenTelemetry's SDK takes 35 to 40 µs to make and end a span of six
-attributes; to write it in OTLP's form takes 22 to 25 µs (`webstore_chassis.otlp`; the exporter's own encoder takes
-53 to 68). While both cores are busy, everything takes two to three times as long. Adding to a cart is six spans
-with five links, five spans of its own and a share of the statements', which are shared by the requests that they
-serve, with a link to each. Beside adding to a cart with everything traced, `py-spy` finds spans begun in 8 %,
-exported in 8 %, and the log written in 6 % of the samples. A span that is not kept costs its ids and a look at the
-sampler; below it nothing is made.
+By itself, in a loop on an idle machine, a span of six attributes takes 4 to 5 µs to make and end
+(`webstore_chassis.spans`; one of OpenTelemetry's SDK 24 to 27), and 8 to 9 to write in OTLP's form
+(`webstore_chassis.otlp`; the exporter's own encoder 40 to 45). While both cores are busy, everything takes two to three
+times as long. Adding to a cart is six spans with five links: five spans of its own and a share of the statements',
+which are shared by the requests that they serve, with a link to each. A span that is not kept costs its ids and a look
+at the sampler; below it nothing is made.
 """
 _LINES, _BURST = 40, 20_000
 # Of two processes that do the same, one may be a tenth slower for as long as it runs: new ones after so many rounds.
