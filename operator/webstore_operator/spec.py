@@ -332,12 +332,17 @@ class Tracing(Model):
 
     enabled: bool = Field(False, description="Record traces.")
     sampling: float = Field(
-        1, ge=0, le=1, description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all."
+        1,
+        ge=0,
+        le=1,
+        description="Share of the traces that are kept, 0 to 1; a trace is kept whole or not at all. What a caller, or "
+        "a gateway that traces, has decided comes first.",
     )
     gateway: bool = Field(
         False,
-        description="Take spans of the ingress controller (or Gateway) too, which it sends by OTLP over HTTP to port "
-        "4318 of the Service `<name>-zipkin`. A trace then begins there, and it decides which ones are kept.",
+        description="Take spans of the ingress controller (or Gateway) too; let it send them by OTLP over HTTP to port "
+        "4318 of the Service `<name>-zipkin`. A trace then begins there, and it decides which ones are kept. Whoever "
+        "may connect (`ingress.controllerNamespace`) is believed.",
     )
     host: OwnHost = Field(
         "", description="Host under which the ingress (or gateway) shows Zipkin, to everybody; empty: not at all."

@@ -184,17 +184,25 @@ def test_zipkins_collector_takes_the_gateways_spans_without_what_tells_of_a_call
     assert ports == {"http": 9411, "otlp": 4318}
     settings = yaml.safe_load(named(objects, "ConfigMap", "store-zipkin-telemetry")["data"]["collector.yaml"])
     assert settings["receivers"] == {"otlp": {"protocols": {"http": {"endpoint": "0.0.0.0:4318"}}}}
-    deleted = {
-        action["key"] for action in settings["processors"]["attributes"]["actions"] if action["action"] == "delete"
-    }
-    assert {"client.address", "network.peer.address", "url.query", "user_agent.original"} <= deleted
     [(name, pipeline)] = settings["service"]["pipelines"].items()
     assert (name, pipeline["exporters"]) == ("traces", ["kafka/traces"])
-    assert "attributes" in pipeline["processors"]
+    assert "transform" in pipeline["processors"]  # what it does is seen in tests/e2e/test_telemetry.py
     [entrance] = named(objects, "NetworkPolicy", "store-zipkin")["spec"]["ingress"]
     edge = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}}
     assert entrance == {"ports": [{"port": 4318}], "from": [edge]}
     assert "telemetry" in {container["name"] for container in containers(named(objects, "Deployment", "store-zipkin"))}
+
+
+def test_prometheus_reads_what_zipkins_collector_loses() -> None:
+    traced = {"enabled": True, "gateway": True}
+    objects = render({"global": {"tracing": traced, "metrics": {"monitors": True, "namespace": "monitoring"}}})
+    pod = named(objects, "Deployment", "store-zipkin")["spec"]["template"]["metadata"]["labels"]
+    monitor = named(objects, "PodMonitor", "store-zipkin")["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= pod.items()
+    assert monitor["podMetricsEndpoints"] == [{"port": "telemetry", "path": "/metrics"}]
+    prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    rules = named(objects, "NetworkPolicy", "store-zipkin")["spec"]["ingress"]
+    assert {"ports": [{"port": 8888}], "from": [prometheus]} in rules
 
 
 def test_without_a_gateway_that_traces_zipkin_is_reached_by_nobody_else() -> None:

@@ -38,20 +38,22 @@ def store(cluster: Cluster) -> Iterator[Store]:
 
 @contextmanager
 def _gateway_traces_to(store: Store) -> Iterator[None]:
-    """The ingress controller as `make up FULL=1` sets it up, for this store; then as `make up` does."""
-    cluster = store.cluster
+    """The ingress controller as `make up FULL=1` sets it up, for this store; then as it was."""
+    cluster, path = store.cluster, "/spec/template/spec/containers/0/args"
 
-    def set_up(objects: str) -> None:
-        cluster.kubectl("apply", "-f", "-", stdin=objects)
+    def traefik(*arguments: str, stdin: str | None = None) -> None:
+        cluster.kubectl("--namespace", "traefik", *arguments, stdin=stdin)
         cluster.kubectl("--namespace", "traefik", "rollout", "status", "deployment/traefik", "--timeout=180s")
 
+    [was] = cluster.get("--namespace", "traefik", "deployment/traefik")["spec"]["template"]["spec"]["containers"]
     traced = cluster.kubectl("kustomize", str(ROOT / "kustomize/kind-traced"))
     assert "store-zipkin.default:" in traced
-    set_up(traced.replace("store-zipkin.default:", f"store-zipkin.{store.namespace}:"))
     try:
+        traefik("apply", "-f", "-", stdin=traced.replace("store-zipkin.default:", f"store-zipkin.{store.namespace}:"))
         yield
     finally:
-        set_up(cluster.kubectl("kustomize", str(ROOT / "kustomize/kind")))
+        back = json.dumps([{"op": "replace", "path": path, "value": was["args"]}])
+        traefik("patch", "deployment/traefik", "--type=json", "--patch", back)
 
 
 @contextmanager
@@ -115,6 +117,25 @@ def test_a_checkout_is_one_trace_in_zipkin_and_its_lines_are_in_elasticsearch(st
         everything = json.dumps([spans, lines(trace_id=line["trace_id"])])
         assert EMAIL not in everything
         assert STREET not in everything
+
+
+def test_what_a_gateway_knows_of_callers_does_not_reach_zipkin(store: Store) -> None:
+    trace = secrets.token_hex(16)
+    caller = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01", "User-Agent": EMAIL}
+    with store.client() as http:
+        http.get(f"/customer/{EMAIL}", params={"q": STREET}, headers=caller)
+    with _forwarded(store, "store-zipkin", 9411) as zipkin:
+
+        def of_gateway() -> list[dict[str, Any]]:
+            answer = zipkin.get(f"/api/v2/trace/{trace}")
+            spans = answer.json() if answer.is_success else []
+            return [span for span in spans if span["localEndpoint"]["serviceName"] == "gateway"]
+
+        spans = eventually("the gateway's spans are in Zipkin", of_gateway)
+    assert any(span["tags"].get("http.request.method") == "GET" for span in spans)
+    said = json.dumps(spans)
+    assert EMAIL not in said
+    assert STREET.split()[1] not in said
 
 
 def test_the_webstore_says_where_to_look(store: Store) -> None:

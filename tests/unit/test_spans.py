@@ -131,6 +131,18 @@ def test_a_span_is_handed_over_once_when_it_ends() -> None:
     assert span.started <= span.ended
 
 
+def test_a_span_does_not_change_after_its_end() -> None:
+    span = first(RECORDERS["order"])
+    span.set_attribute("a", 1)
+    span.end()
+    before = encode([span])
+    span.set_attribute("b", 2)
+    span.update_name("other")
+    span.set_status(StatusCode.ERROR)
+    span.add_link(span.context)
+    assert encode([span]) == before
+
+
 SAMPLERS = [
     *(("parentbased_traceidratio", share) for share in ("0", "0.5", "1")),
     ("traceidratio", "0.5"),

@@ -59,10 +59,12 @@ class _Exporter(SpanExporter):
 
 
 def encode(spans: Sequence[Recorded]) -> ExportTraceServiceRequest:
-    """Spans as a message of OTLP.
+    """Spans as a message of OTLP; those that others made, as the exporter's own encoder has them.
 
     https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
     """
+    if not all(isinstance(span, Recorded) for span in spans):
+        return encode_spans(spans)  # type: ignore[arg-type]
     services = defaultdict(list)
     for span in spans:
         services[span.recorder].append(span)
@@ -99,8 +101,9 @@ def _add(to: ScopeSpans, span: Recorded) -> None:
         end_time_unix_nano=span.ended,
         flags=_flags(parent),
     )
-    state = context.trace_state.to_header() if context.trace_state else ""
-    parts = [_repeated(span.name, span.kind, state, span.status.status_code)]
+    if context.trace_state:
+        added.trace_state = context.trace_state.to_header()
+    parts = [_repeated(span.name, span.kind, span.status.status_code)]
     parts += [_attribute(name, value if type(value) in _FIELDS else str(value)) for name, value in span.said.items()]
     added.MergeFromString(b"".join(parts))
     for link in span.links:
@@ -114,8 +117,8 @@ def _flags(of: SpanContext | None) -> int:
 
 
 @lru_cache(maxsize=1000)
-def _repeated(name: str, kind: SpanKind, state: str, outcome: StatusCode) -> bytes:
-    part = Span(name=name, kind=_KINDS[kind], trace_state=state, status=Status(code=_OUTCOMES[outcome]))
+def _repeated(name: str, kind: SpanKind, outcome: StatusCode) -> bytes:
+    part = Span(name=name, kind=_KINDS[kind], status=Status(code=_OUTCOMES[outcome]))
     encoded: bytes = part.SerializeToString()
     return encoded
 

@@ -30,7 +30,7 @@ _UNSET = Status()
 
 
 class Recorded(NonRecordingSpan):
-    """A span that is kept; to be used in one task at a time, and not after its end.
+    """A span that is kept. After its end, when another thread reads it, it does not change.
 
     It holds no events, and of links only where they lead: services make no more.
 
@@ -72,23 +72,27 @@ class Recorded(NonRecordingSpan):
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
         """Says one thing more."""
-        self.said[key] = value
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
         """Says more."""
-        self.said.update(attributes)
+        if not self.ended:
+            self.said.update(attributes)
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Leads to another span."""
-        self.links = [*self.links, context]
+        if not self.ended:
+            self.links = [*self.links, context]
 
     def update_name(self, name: str) -> None:
         """Gives it a better name."""
-        self.name = name
+        if not self.ended:
+            self.name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Says how it went."""
-        self.status = status if isinstance(status, Status) else Status(status, description)
+        if not self.ended:
+            self.status = status if isinstance(status, Status) else Status(status, description)
 
     def end(self, end_time: int | None = None) -> None:
         """Sends it, once."""

@@ -1,5 +1,5 @@
-"""Traces: OpenTelemetry's SDK, set up from the standard OTEL_… variables; off, and without cost, unless an endpoint is
-given.
+"""Traces, set up from OpenTelemetry's standard variables, but for its limits of spans (OTEL_SPAN_…, OTEL_ATTRIBUTE_…):
+off, and without cost, unless an endpoint is given.
 
 Spans are made here and not by the instrumentation libraries. Those cost a request more than the framework itself, also
 when it is not sampled (163 µs of CPU for FastAPI alone, 352 µs with its instrumentation and no span), trace each look
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SHUTDOWN_SECONDS = 3.0
+# Characters of a header: what W3C asks all to pass on of a tracestate, ten times a traceparent. Callers send them.
+_LONGEST = 512
+# Of one span; what the SDK keeps, too.
+_MOST_LINKS = 128
 _propagator = TraceContextTextMapPropagator()
 _links: ContextVar[Sequence[SpanContext]] = ContextVar("links", default=())
 # What takes the spans of all services in this process; None: tracing is off.
@@ -48,18 +52,22 @@ _sender: Any = None
 
 
 def configure() -> None:
-    """Sets up the SDK for this process: spans go to the endpoint by OTLP over HTTP, in batches, from a thread.
+    """Sets this process up: spans go to the endpoint by OTLP over HTTP, in batches, from a thread.
 
     That thread's queue is bounded (OTEL_BSP_MAX_QUEUE_SIZE): where the endpoint is slow or dead, spans are lost, and
     counted, and no request waits.
     """
     global _sender  # noqa: PLW0603 - a process has one
-    off = os.environ.get("OTEL_SDK_DISABLED") == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    off = _told("OTEL_SDK_DISABLED") == "true" or _told("OTEL_TRACES_EXPORTER") == "none"
     if off or _sender or not any(os.environ.get(name) for name in _ENDPOINTS):
         return
     from webstore_chassis.otlp import Sender
 
     _sender = Sender()
+
+
+def _told(name: str) -> str:
+    return os.environ.get(name, "").strip().lower()
 
 
 def shutdown() -> None:
@@ -100,12 +108,15 @@ def start(
 def _source(carrier: Mapping[str, str]) -> Span:
     """The span that headers or metadata come from; invalid if they name none."""
     parent = carrier.get("traceparent") if _sender else None
-    return _remote(parent, carrier.get("tracestate")) if parent else INVALID_SPAN
+    if not parent or len(parent) > _LONGEST:
+        return INVALID_SPAN
+    state = carrier.get("tracestate", "")
+    return _remote(parent, state if len(state) <= _LONGEST else "")
 
 
 # What comes with an event is asked for by its relay and by each consumer, and to parse it costs more than all the rest.
 @lru_cache(maxsize=1000)
-def _remote(parent: str, state: str | None) -> Span:
+def _remote(parent: str, state: str) -> Span:
     carrier = {"traceparent": parent} | ({"tracestate": state} if state else {})
     return get_current_span(_propagator.extract(carrier, Context()))
 
@@ -197,7 +208,8 @@ def resumed(name: str, earlier: Mapping[str, str]) -> Iterator[None]:
         return
     here.add_link(there)
     made = start(name, SpanKind.INTERNAL, {}, earlier)
-    made.add_link(here.get_span_context())
+    if _is_kept(here):
+        made.add_link(here.get_span_context())
     with ended([made]), at_hand(made):
         yield
 
@@ -235,7 +247,9 @@ def together(callers: Sequence[Span]) -> at_hand:
     others.
     """
     kept = [caller for caller in callers if _is_kept(caller)]
-    return at_hand((kept or callers or [INVALID_SPAN])[0], [other.get_span_context() for other in kept[1:]])
+    return at_hand(
+        (kept or callers or [INVALID_SPAN])[0], [other.get_span_context() for other in kept[1 : _MOST_LINKS + 1]]
+    )
 
 
 def trace_statements(engine: AsyncEngine) -> None:

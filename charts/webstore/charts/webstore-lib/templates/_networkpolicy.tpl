@@ -21,16 +21,7 @@ spec:
         matchLabels: {{- include "webstore.peer" (list $top .) | nindent 10 }}
     {{- end }}
     {{- end }}
-  {{- with $top.Values.global.metrics }}
-  {{- if or .monitors .namespace }}
-  # Prometheus. The collector's port by its number: it is a sidecar's, whose names not every network plugin knows.
-  - ports: [{port: http}{{ if include "webstore.telemetry.enabled" $top }}, {port: 8888}{{ end }}]
-    {{- with .namespace }}
-    from:
-    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}
-    {{- end }}
-  {{- end }}
-  {{- end }}
+  {{- include "webstore.metrics.visitors" (list $top (ternary "{port: http}, {port: 8888}" "{port: http}" (ne (include "webstore.telemetry.enabled" $top) ""))) | nindent 2 }}
   egress:
   {{- include "webstore.egress.dns" . | nindent 2 }}
   {{- include "webstore.egress.database" $top | nindent 2 }}
@@ -48,6 +39,23 @@ spec:
   - ports: [{port: {{ include "webstore.port" $top.Values.global.auth.issuer }}}]
   {{- end }}
   {{- include "webstore.telemetry.egress" $top | nindent 2 }}
+{{- end -}}
+{{- end }}
+
+{{/*
+Lets Prometheus connect, as a list of a NetworkPolicy's ingress rules; from (list top ports). The collector's port by its number: it is a
+sidecar's, whose names not every network plugin knows.
+*/}}
+{{- define "webstore.metrics.visitors" -}}
+{{- $ports := index . 1 -}}
+{{- with (index . 0).Values.global.metrics -}}
+{{- if or .monitors .namespace -}}
+- ports: [{{ $ports }}]
+  {{- with .namespace }}
+  from:
+  - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}
+  {{- end }}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -135,12 +135,15 @@ processors:
   batch: {timeout: 500ms, send_batch_size: 128, send_batch_max_size: 256}
   {{- end }}
   {{- if $ofGateway }}
-  # A gateway says more of a caller than the services do: from where, with what, and what is asked for.
-  attributes:
-    actions:
-    {{- range list "client.address" "client.port" "network.peer.address" "network.peer.port" "url.full" "url.query" "user_agent.original" }}
-    - {key: {{ . }}, action: delete}
-    {{- end }}
+  # A gateway says more than the services do, of callers (paths, queries, addresses, headers) and of itself (its command line), and cuts
+  # nothing: 256 spans must fit a message. So only what is known to tell of neither is kept.
+  transform:
+    error_mode: ignore
+    trace_statements:
+    - keep_keys(resource.attributes, ["service.name", "service.version"])
+    - keep_keys(span.attributes, ["entry_point", "error.type", "http.request.method", "http.response.status_code", "http.route", "network.protocol.version", "traefik.router.name", "traefik.service.name", "url.scheme"])
+    - truncate_all(span.attributes, 256)
+    - set(span.status.message, "")
   {{- end }}
 exporters:
   {{- if and $tracing.enabled $tracing.external.endpoint }}
@@ -174,7 +177,7 @@ service:
       - pull: {exporter: {prometheus: {host: 0.0.0.0, port: 8888}}}
   pipelines:
     {{- if $tracing.enabled }}
-    traces: {receivers: [otlp], processors: [memory_limiter, {{ if $ofGateway }}attributes, {{ end }}batch], exporters: [{{ $backend }}]}
+    traces: {receivers: [otlp], processors: [memory_limiter, {{ if $ofGateway }}transform, {{ end }}batch], exporters: [{{ $backend }}]}
     {{- end }}
     {{- if $logs }}
     logs: {receivers: [file_log], processors: [memory_limiter], exporters: [kafka/logs]}
