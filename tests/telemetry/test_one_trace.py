@@ -176,6 +176,15 @@ def test_where_the_checkouts_trace_is_not_kept_placing_is_in_its_requests(receiv
     assert "place order" not in of_placing(receiver.wait(lambda spans: "send mail" in of_placing(spans)))
 
 
+def test_a_trace_context_that_is_too_long_to_keep_begins_a_new_trace(receiver: Receiver, shop: Shop) -> None:
+    # What is longer than version 00 has a meaning only in a later version (https://www.w3.org/TR/trace-context/#versioning-of-traceparent).
+    taken, refused = secrets.token_hex(16), secrets.token_hex(16)
+    shop.call("GET", "/product", traceparent=f"01-{refused}-{secrets.token_hex(8)}-01-{'x' * 600}")
+    shop.call("GET", "/product", traceparent=f"01-{taken}-{secrets.token_hex(8)}-01-x")
+    traces = {span.trace for span in receiver.wait(lambda spans: [span for span in spans if span.trace == taken])}
+    assert refused not in traces
+
+
 def test_what_the_caller_does_not_sample_leaves_no_span(receiver: Receiver, shop: Shop) -> None:
     cart, trace = shop.filled_cart(), secrets.token_hex(16)
     shop.call("POST", f"/shopping-query/{cart}/checkout", traceparent=f"00-{trace}-{secrets.token_hex(8)}-00")

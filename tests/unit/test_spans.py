@@ -25,6 +25,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from webstore_chassis import telemetry
 from webstore_chassis.otlp import encode
 from webstore_chassis.spans import Recorded, Recorder
 
@@ -141,6 +142,16 @@ def test_a_span_does_not_change_after_its_end() -> None:
     span.set_status(StatusCode.ERROR)
     span.add_link(span.context)
     assert encode([span]) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_SDK_DISABLED", "True"), ("OTEL_SDK_DISABLED", " true"), ("OTEL_TRACES_EXPORTER", "None")]
+)
+def test_it_is_off_where_a_standard_variable_says_so(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, value)
+    telemetry.configure()
+    assert not telemetry.enabled()
 
 
 SAMPLERS = [
