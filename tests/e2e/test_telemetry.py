@@ -39,21 +39,21 @@ def store(cluster: Cluster) -> Iterator[Store]:
 @contextmanager
 def _gateway_traces_to(store: Store) -> Iterator[None]:
     """The ingress controller as `make up FULL=1` sets it up, for this store; then as it was."""
-    cluster, path = store.cluster, "/spec/template/spec/containers/0/args"
+    cluster = store.cluster
 
-    def traefik(*arguments: str, stdin: str | None = None) -> None:
-        cluster.kubectl("--namespace", "traefik", *arguments, stdin=stdin)
+    def set_up(*arguments: str, stdin: str | None = None) -> None:
+        cluster.kubectl(*arguments, stdin=stdin)
         cluster.kubectl("--namespace", "traefik", "rollout", "status", "deployment/traefik", "--timeout=180s")
 
-    [was] = cluster.get("--namespace", "traefik", "deployment/traefik")["spec"]["template"]["spec"]["containers"]
+    was = cluster.get("--namespace", "traefik", "deployment/traefik")["spec"]
     traced = cluster.kubectl("kustomize", str(ROOT / "kustomize/kind-traced"))
     assert "store-zipkin.default:" in traced
     try:
-        traefik("apply", "-f", "-", stdin=traced.replace("store-zipkin.default:", f"store-zipkin.{store.namespace}:"))
+        set_up("apply", "-f", "-", stdin=traced.replace("store-zipkin.default:", f"store-zipkin.{store.namespace}:"))
         yield
     finally:
-        back = json.dumps([{"op": "replace", "path": path, "value": was["args"]}])
-        traefik("patch", "deployment/traefik", "--type=json", "--patch", back)
+        back = json.dumps([{"op": "replace", "path": "/spec", "value": was}])
+        set_up("--namespace", "traefik", "patch", "deployment/traefik", "--type=json", "--patch", back)
 
 
 @contextmanager
