@@ -105,6 +105,13 @@ def test_what_is_sent_is_what_the_exporters_own_encoder_makes(described: list[di
     assert encode(spans) == encode_spans([by_the_sdk(of, span) for of, span in zip(described, spans, strict=True)])
 
 
+def test_spans_of_others_are_sent_as_ever() -> None:
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("theirs").start_span("GET", attributes={"a": 1.5})
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    assert encode([span]) == encode_spans([span])  # type: ignore[list-item]
+
+
 def test_it_is_what_the_exporter_uses() -> None:
     assert OTLPSpanExporter.export.__globals__["encode_spans"] is encode
     assert "encode_spans" in OTLPSpanExporter.export.__code__.co_names
