@@ -58,7 +58,7 @@ RECORDERS = {service: Recorder(service, lambda _: None) for service in ("order",
 
 
 def first(recorder: Recorder) -> Recorded:
-    span = recorder.start(INVALID_SPAN, name="GET", kind=SpanKind.SERVER, attributes={}, links=())
+    span = recorder.start(INVALID_SPAN, "GET", SpanKind.SERVER, {})
     assert isinstance(span, Recorded)
     return span
 
@@ -184,7 +184,7 @@ def test_the_first_span_here_is_as_the_sdk_would_start_it(
     random.seed(seed)
     theirs = provider.get_tracer("webstore").start_span("GET", around, SpanKind.SERVER, {"a": 1})
     random.seed(seed)
-    ours = recorder.start(above, name="GET", kind=SpanKind.SERVER, attributes={"a": 1}, links=())
+    ours = recorder.start(above, "GET", SpanKind.SERVER, {"a": 1})
     if parent and not parent.trace_flags.sampled:
         assert ours is above  # whatever the sampler says: a trace is kept whole, or not at all
         return
@@ -198,7 +198,7 @@ def test_the_first_span_here_is_as_the_sdk_would_start_it(
 @pytest.mark.parametrize("service", ["order", "product"])
 def test_a_span_below_belongs_to_the_same_trace(service: str) -> None:
     above = first(RECORDERS["order"])
-    below = RECORDERS[service].start(above, name="SELECT", kind=SpanKind.CLIENT, attributes={}, links=())
+    below = RECORDERS[service].start(above, "SELECT", SpanKind.CLIENT, {})
     assert isinstance(below, Recorded)
     assert below.parent == above.context
     assert (below.context.trace_id, below.context.trace_flags) == (above.context.trace_id, above.context.trace_flags)

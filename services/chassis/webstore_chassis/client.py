@@ -168,8 +168,8 @@ class Downstream:
                 self._trial = False
 
     async def _send(self, method: str, path: str, json: Any, headers: Mapping[str, str]) -> httpx.Response:
-        if not telemetry.enabled():
-            return await self._carry(method, path, json, headers)
+        if telemetry.dropped():
+            return await self._carry(method, path, json, {**headers, **telemetry.inject()})
         attributes = {**self._place, "http.request.method": method, "url.full": masked(self._base_url + path)}
         with telemetry.span(method, SpanKind.CLIENT, attributes) as span:
             answer = await self._carry(method, path, json, {**headers, **telemetry.inject()})

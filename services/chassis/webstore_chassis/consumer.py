@@ -153,9 +153,14 @@ class Consumer:
             await self._handler(batch)
 
     def _span(self, message: Message, event: Event) -> Span:
-        attributes = telemetry.messaging("process", self._transport.system, message.topic, event.id)
-        attributes["messaging.consumer.group.name"] = self.group
-        return telemetry.start(f"process {message.topic}", SpanKind.CONSUMER, attributes, message.headers)
+        return telemetry.message(
+            SpanKind.CONSUMER,
+            message.headers,
+            system=self._transport.system,
+            destination=message.topic,
+            message_id=event.id,
+            more={"messaging.consumer.group.name": self.group},
+        )
 
     async def _bury(self, message: Message, reason: str) -> None:
         DEAD_LETTERS.labels(self.group, message.topic).inc()

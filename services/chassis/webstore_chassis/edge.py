@@ -25,7 +25,6 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _UNMEASURED = frozenset({"/livez", "/readyz", "/metrics"})
 _UNMATCHED = "unmatched"
 _LONGEST = 512
-_TRACE = (b"traceparent", b"tracestate")
 
 
 class Edge:
@@ -54,8 +53,7 @@ class Edge:
             if path in _UNMEASURED or not telemetry.enabled():
                 await self._answer(scope, receive, send, headers, request_id)
             else:
-                parent = {name.decode(): headers[name].decode("latin-1") for name in _TRACE if name in headers}
-                with telemetry.span(scope["method"], SpanKind.SERVER, {}, parent):
+                with telemetry.span(scope["method"], SpanKind.SERVER, {}, _trace_of(headers)):
                     await self._answer(scope, receive, send, headers, request_id)
         finally:
             context.request_id.reset(request_token)
@@ -121,6 +119,12 @@ class Edge:
 
     def _too_large(self) -> Problem:
         return TooLarge(f"The body is larger than {self.max_body_bytes:,} bytes, the most that this service takes.")
+
+
+def _trace_of(headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
+    if b"traceparent" not in headers:
+        return {}
+    return {name: headers.get(name.encode(), b"").decode("latin-1") for name in ("traceparent", "tracestate")}
 
 
 def _describe(span: Span, scope: Scope, headers: Mapping[bytes, bytes], route: str, status: int) -> None:

@@ -106,8 +106,10 @@ class Relay:
         PUBLISHED.labels(self._service).inc(len(events))
 
     def _span(self, event: Event) -> Span:
-        attributes = telemetry.messaging("send", self._transport.system, event.type, event.id)
-        return telemetry.start(f"send {event.type}", SpanKind.PRODUCER, attributes, event.metadata)
+        system = self._transport.system
+        return telemetry.message(
+            SpanKind.PRODUCER, event.metadata, system=system, destination=event.type, message_id=event.id
+        )
 
     def _message(self, event: Event, trace: Mapping[str, str]) -> Message:
         headers = {"event-id": event.id, "type": event.type, "version": str(event.version), **event.metadata}

@@ -14,7 +14,6 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache, lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     INVALID_SPAN,
+    NonRecordingSpan,
     Span,
-    SpanContext,
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     get_current_span,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -45,8 +45,8 @@ _SHUTDOWN_SECONDS = 3.0
 _LONGEST = 512
 # Of one span; what the SDK keeps, too.
 _MOST_LINKS = 128
+_NOTHING: Mapping[str, AttributeValue] = {}
 _propagator = TraceContextTextMapPropagator()
-_links: ContextVar[Sequence[SpanContext]] = ContextVar("links", default=())
 # What takes the spans of all services in this process; None: tracing is off.
 _sender: Any = None
 
@@ -98,11 +98,16 @@ def start(
     Args:
         parent: headers or metadata with the trace context that it continues; None: the span at hand.
     """
-    above = context.span.get() if parent is None else _source(parent)
+    return _below(context.span.get() if parent is None else _source(parent), name, kind, attributes)
+
+
+def _below(above: Span, name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue]) -> Span:
     if not _sender:
         return above
     recorder = _recorder_of(context.service.get())
-    return recorder.start(above, name=name, kind=kind, attributes=attributes, links=_links.get())
+    if isinstance(above, _Shared):
+        return recorder.start(above.first, name, kind, attributes, above.others)
+    return recorder.start(above, name, kind, attributes)
 
 
 def _source(carrier: Mapping[str, str]) -> Span:
@@ -122,22 +127,20 @@ def _remote(parent: str, state: str) -> Span:
 
 
 class at_hand:
-    """Makes a span the one that spans, log lines and events of a block of code belong to, those spans with links."""
+    """Makes a span the one that spans, log lines and events of a block of code belong to."""
 
     # A class, as a generator's context manager takes three times as long, and this is around every request.
-    __slots__ = ("_current", "_links", "_tokens")
+    __slots__ = ("_current", "_token")
 
-    def __init__(self, current: Span, links: Sequence[SpanContext] = ()) -> None:
+    def __init__(self, current: Span) -> None:
         self._current = current
-        self._links = links
 
     def __enter__(self) -> Span:
-        self._tokens = context.span.set(self._current), _links.set(self._links)
+        self._token = context.span.set(self._current)
         return self._current
 
     def __exit__(self, __: type[BaseException] | None, ___: BaseException | None, _: TracebackType | None) -> None:
-        context.span.reset(self._tokens[0])
-        _links.reset(self._tokens[1])
+        context.span.reset(self._token)
 
 
 class span(at_hand):
@@ -152,10 +155,10 @@ class span(at_hand):
         attributes: Mapping[str, AttributeValue],
         parent: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(start(name, kind, attributes, parent))
+        self._current = start(name, kind, attributes, parent)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        super().__exit__(kind, error, at)
+        context.span.reset(self._token)
         if error is not None:
             fail(self._current, type(error).__name__)
         self._current.end()
@@ -180,19 +183,34 @@ def continued(carrier: Mapping[str, str]) -> at_hand:
     return at_hand(_source(carrier))
 
 
-def messaging(operation: str, system: str, destination: str, message_id: str) -> dict[str, AttributeValue]:
-    """What a span about a message says (https://opentelemetry.io/docs/specs/semconv/messaging/).
+def message(
+    kind: SpanKind,
+    carrier: Mapping[str, str],
+    *,
+    system: str,
+    destination: str,
+    message_id: str,
+    more: Mapping[str, AttributeValue] = _NOTHING,
+) -> Span:
+    """Starts the span of a message (https://opentelemetry.io/docs/specs/semconv/messaging/); see `start`.
 
     Args:
-        operation: send or process.
+        kind: PRODUCER: it is sent, CONSUMER: it is processed.
+        carrier: its headers or metadata, with the trace context that it continues.
     """
-    return {
+    above = _source(carrier)
+    if _is_dropped(above):
+        return above
+    operation = "send" if kind is SpanKind.PRODUCER else "process"
+    attributes = {
         "messaging.system": system,
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,
         "messaging.destination.name": destination,
         "messaging.message.id": message_id,
+        **more,
     }
+    return _below(above, f"{operation} {destination}", kind, attributes)
 
 
 @contextmanager
@@ -239,7 +257,25 @@ def carried(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_kept(of: Span) -> bool:
-    return of.get_span_context().trace_flags.sampled
+    return bool(of.get_span_context().trace_flags & TraceFlags.SAMPLED)
+
+
+def _is_dropped(above: Span) -> bool:
+    return above is not INVALID_SPAN and not _is_kept(above)
+
+
+def dropped() -> bool:
+    """Whether a span that is begun here is none: tracing is off, or the trace at hand is not kept."""
+    return not _sender or _is_dropped(context.span.get())
+
+
+class _Shared(NonRecordingSpan):
+    """Stands for several callers' kept spans: what begins below it is below the first, and linked with the others."""
+
+    def __init__(self, first: Span, others: Sequence[Span]) -> None:
+        super().__init__(first.get_span_context())
+        self.first = first
+        self.others = [other.get_span_context() for other in others[:_MOST_LINKS]]
 
 
 def together(callers: Sequence[Span]) -> at_hand:
@@ -247,9 +283,7 @@ def together(callers: Sequence[Span]) -> at_hand:
     others.
     """
     kept = [caller for caller in callers if _is_kept(caller)]
-    return at_hand(
-        (kept or callers or [INVALID_SPAN])[0], [other.get_span_context() for other in kept[1 : _MOST_LINKS + 1]]
-    )
+    return at_hand(_Shared(kept[0], kept[1:]) if len(kept) > 1 else (kept or callers or [INVALID_SPAN])[0])
 
 
 def trace_statements(engine: AsyncEngine) -> None:
