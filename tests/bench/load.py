@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
@@ -53,6 +54,7 @@ class Measured:
         p50, p99: milliseconds from a request to its answer.
         asked: how far `@i` came, on the connection that came farthest.
         wrong: answers with another status than was expected.
+        latencies: all of them, in milliseconds, ascending.
         answered: when (CLOCK_MONOTONIC, seconds), for each connection its requests in turn; only with `every`.
     """
 
@@ -63,6 +65,7 @@ class Measured:
     cpu_seconds: float
     asked: int
     wrong: int
+    latencies: list[float]
     answered: list[list[float]]
 
     @property
@@ -81,7 +84,24 @@ def apply(load: Load) -> Measured:
         command = [sys.executable, "-m", "tests.bench.load"]
         subprocess.run(command, input=json.dumps(asdict(load)), text=True, check=True, stdout=said)
         said.seek(0)
-        measured = Measured(**json.load(said))
+        return _right(load, Measured(**json.load(said)))
+
+
+def turn(load: Load) -> Measured:
+    """Runs the generator in this process: to start one takes longer than a short turn.
+
+    Raises:
+        RuntimeError: an answer had another status than was expected.
+    """
+    return _right(load, uvloop.run(_run(load)))
+
+
+def percentile(latencies: Sequence[float], percent: int) -> float:
+    """Of latencies in ascending order."""
+    return latencies[len(latencies) * percent // 100]
+
+
+def _right(load: Load, measured: Measured) -> Measured:
     if measured.wrong:
         raise RuntimeError(f"{load.method} {load.path}: {measured.wrong} of {measured.requests} answers were wrong")
     return measured
@@ -147,15 +167,16 @@ async def _run(load: Load) -> Measured:
         await loop.create_connection(lambda made=connection: made, "127.0.0.1", load.port)  # type: ignore[misc]
     await asyncio.gather(*(connection.done for connection in connections))
     seconds = time.perf_counter() - started
-    latencies = sorted(latency for connection in connections for latency in connection.latencies)
+    latencies = sorted(latency * 1000 for connection in connections for latency in connection.latencies)
     return Measured(
         requests=len(latencies),
         seconds=seconds,
-        p50=latencies[len(latencies) // 2] * 1000,
-        p99=latencies[len(latencies) * 99 // 100] * 1000,
+        p50=percentile(latencies, 50),
+        p99=percentile(latencies, 99),
         cpu_seconds=time.process_time(),
         asked=max(connection.index for connection in connections),
         wrong=sum(connection.wrong for connection in connections),
+        latencies=latencies,
         answered=[connection.answered for connection in connections if load.every],
     )
 

@@ -1,17 +1,18 @@
 """`make bench-telemetry`: what tracing and logging cost, side by side in one run; writes results-telemetry.md.
 
-Embedded stores, the same but for their telemetry, are asked in turn, round after round, so that what else the machine
-does hits all alike. CPU is of the store's own process, without its PostgreSQL, until the work in the background is
-done.
+Embedded stores, the same but for their telemetry, are asked in short turns, round after round, so that what else the
+machine does hits all alike. CPU is of the store's own process, without its PostgreSQL, until the work in the
+background is done.
 """
 
 import argparse
 import itertools
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from tests.telemetry.pipeline import Pipeline, running_pipeline
 
 RESULTS = Path(__file__).with_name("results-telemetry.md")
 CONNECTIONS = 16
+STOCK, ADD = "read stock", "add to cart"
 OFF = "off"
 HEALTH = ("healthy", "dead", "slow: answers take 10 s")
 WELL = "all well"
@@ -43,10 +45,11 @@ AWAY = {
 _HEAD = """# What telemetry costs
 
 Written by `make bench-telemetry`. Embedded stores (five services and their PostgreSQL), the same but for their
-telemetry, run side by side and are asked in turn over {connections} connections, forwards and backwards. Numbers
-are medians of {rounds} rounds, with new stores after each third, and `against the first` is the median of what a
-round's two rates are to each other. Every store writes a line a request to stdout. `read stock` is the cheapest
-request there is; `add to cart` is one with a call to another service, an event, its relay and its consumer.
+telemetry, run side by side and are asked over {connections} connections in short turns, in random order. Numbers are
+medians of {rounds} rounds of {turns} turns, with new stores after each third round, and `against the first` is the
+median of what a round's two rates are to each other. Every store writes a line a request to stdout. `read stock` is
+the cheapest request there is; `add to cart` is one with a call to another service, an event, its relay and its
+consumer.
 """
 # Not measured by this program: spans and encoders alone, in a loop.
 _PROFILE = """## Where it goes
@@ -55,12 +58,14 @@ By itself, in a loop on an idle machine, a span of six attributes takes 4 to 5 Â
 (`webstore_chassis.spans`; one of OpenTelemetry's SDK 24 to 27), and 8 to 9 to write in OTLP's form
 (`webstore_chassis.otlp`; the exporter's own encoder 40 to 45). While both cores are busy, everything takes two to three
 times as long. Adding to a cart is six spans with five links: five spans of its own and a share of the statements',
-which are shared by the requests that they serve, with a link to each. A span that is not kept costs its ids and a look
-at the sampler; below it nothing is made.
+which are shared by the requests that they serve, with a link to each. A trace that is not kept has ids, for the log
+and for those who are called, and nothing else is made of it.
 """
 _LINES, _BURST = 40, 20_000
 # Of two processes that do the same, one may be a tenth slower for as long as it runs: new ones after so many rounds.
 _ROUNDS_OF_A_STORE = 3
+# What else a machine does changes within a second by a fifth: turns are shorter.
+_TURNS = 10
 TARGETS = {"traces at 1 %, log file": 0.10, "traces at 100 %, log file": 0.30}
 
 
@@ -85,23 +90,25 @@ class Store:
         all_of_it = {**clean_environment(), **always, **environment}
         self.process = Process(command, all_of_it, port, data.with_suffix(".log"))
         self.port = port
-        self._round = itertools.count()
+        self._turn = itertools.count()
 
     def fill(self) -> None:
         """A product that can be bought for ever."""
         body = {"productNumber": "tea", "name": "tea", "price": 1, "stock": {"quantity": 1_000_000}}
         httpx.post(f"{self.process.url}/product", json=body, trust_env=False, timeout=30).raise_for_status()
 
-    def measure(self, seconds: float) -> dict[str, Sample]:
-        """Both kinds of request."""
-        cart = f"/shopping-command/add-to-cart/r{next(self._round)}-@t"
+    def asked(self, request: str, number: int, seconds: float) -> load.Load:
+        """What a turn of a round asks."""
+        if request == STOCK:
+            return load.Load(self.port, "GET", "/product/tea", seconds=seconds)
+        # Carts of its own, with few lines: a cart's length is not what is measured.
+        cart = f"/shopping-command/add-to-cart/r{number}-{next(self._turn)}-@t"
         line = '{"productNumber": "tea", "quantity": 1}'
-        return {
-            "read stock": self._sample(load.Load(self.port, "GET", "/product/tea", seconds=seconds)),
-            "add to cart": self._sample(
-                load.Load(self.port, "POST", cart, {"Customer-ID": "c@c"}, line, seconds=seconds)
-            ),
-        }
+        return load.Load(self.port, "POST", cart, {"Customer-ID": "c@c"}, line, seconds=seconds)
+
+    def cpu(self) -> float:
+        """Seconds, until now."""
+        return machine.cpu_seconds([self.process.pid])
 
     def memory(self) -> float:
         """MiB of the Python process alone."""
@@ -110,19 +117,12 @@ class Store:
     def _children(self) -> list[int]:
         return [child.pid for child in machine.tree([self.process.pid])[1:]]
 
-    def _sample(self, asked: load.Load) -> Sample:
-        before = machine.cpu_seconds([self.process.pid])
-        measured = load.apply(asked)
-        time.sleep(0.3)  # what is queued to be written or sent is a part of the cost
-        cpu = machine.cpu_seconds([self.process.pid]) - before
-        return Sample(measured.rate, measured.p99, cpu * 1000 / measured.requests)
-
 
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=21, help="the median of so many [%(default)s]")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement of a round [%(default)s]")
+    parser.add_argument("--seconds", type=float, default=1.5, help="for each measurement of a round [%(default)s]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, _sinks(Path(folder)) as urls:
         every = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1"}
@@ -173,13 +173,35 @@ def _running(data: Path, environment: Mapping[str, str]) -> Iterator[Store]:
     try:
         store.process.wait()
         store.fill()
-        store.measure(0.5)
+        _round([("warm up", store)], 0, 0.5)
         yield store
     finally:
         store.process.stop()
 
 
 Found = dict[str, tuple[dict[str, list[Sample]], float]]
+
+
+def _round(stores: Sequence[tuple[str, Store]], number: int, seconds: float) -> dict[str, dict[str, Sample]]:
+    """Samples by store and request: all stores are asked in short turns, so that each has the same neighbours."""
+    samples: dict[str, dict[str, Sample]] = {name: {} for name, _ in stores}
+    for request in (STOCK, ADD):
+        before = {name: store.cpu() for name, store in stores}
+        turns: dict[str, list[load.Measured]] = {name: [] for name, _ in stores}
+        for _ in range(_TURNS):
+            for name, store in random.sample(stores, len(stores)):
+                turns[name].append(load.turn(store.asked(request, number, seconds / _TURNS)))
+        time.sleep(0.3)  # what is queued to be written or sent is a part of the cost
+        for name, store in stores:
+            samples[name][request] = _sample(turns[name], store.cpu() - before[name])
+    return samples
+
+
+def _sample(turns: Sequence[load.Measured], cpu_seconds: float) -> Sample:
+    requests = sum(turn.requests for turn in turns)
+    latencies = sorted(latency for turn in turns for latency in turn.latencies)
+    rate = requests / sum(turn.seconds for turn in turns)
+    return Sample(rate, load.percentile(latencies, 99), cpu_seconds * 1000 / requests)
 
 
 def _compare(folder: Path, variants: Mapping[str, Mapping[str, str]], rounds: int, seconds: float) -> Found:
@@ -193,14 +215,17 @@ def _compare(folder: Path, variants: Mapping[str, Mapping[str, str]], rounds: in
                 for number, (name, environment) in enumerate(variants.items())
             ]
             for number in range(first, min(first + _ROUNDS_OF_A_STORE, rounds + 1)):
-                for name, store in stores:
-                    for request, sample in store.measure(seconds).items():
-                        kept[name].setdefault(request, []).append(sample)
-                stores.reverse()
+                _keep(kept, _round(stores, number, seconds))
                 print(f"round {number} of {rounds}", flush=True)
             for name, store in stores:
                 memory[name].append(store.memory())
     return {name: (kept[name], statistics.median(memory[name])) for name in variants}
+
+
+def _keep(kept: dict[str, dict[str, list[Sample]]], samples: Mapping[str, Mapping[str, Sample]]) -> None:
+    for name, of_requests in samples.items():
+        for request, sample in of_requests.items():
+            kept[name].setdefault(request, []).append(sample)
 
 
 def _whole_way(rounds: int, seconds: float) -> Iterator[str]:
@@ -225,8 +250,7 @@ def _away(pipeline: Pipeline, folder: Path, rounds: int, seconds: float) -> Foun
         for number in range(1, rounds + 1):
             for name, away in AWAY.items():
                 with pipeline.without(away[0], hangs=away[1]) if away else nullcontext():
-                    for request, sample in store.measure(seconds).items():
-                        kept[name].setdefault(request, []).append(sample)
+                    _keep(kept, _round([(name, store)], number, seconds))
                     memory[name] = store.memory()
                 pipeline.arrival("all that waited has arrived")
             print(f"round {number} of {rounds} with parts away", flush=True)
@@ -259,7 +283,7 @@ def _report(cost: Found, health: Found, rounds: int) -> str:
             met.append(f"- {name}, {request}: {lost:.0%} of the throughput, target at most {target:.0%}: {is_met}")
     return "\n".join(
         [
-            _HEAD.format(connections=CONNECTIONS, rounds=rounds),
+            _HEAD.format(connections=CONNECTIONS, rounds=rounds, turns=_TURNS),
             *("## Off, at 1 % and at 100 %\n", *_table(cost, OFF), "", *met, ""),
             "## With a receiver of traces that is healthy, dead or slow; traces at 100 %, log file\n",
             *(*_table(health, HEALTH[0]), ""),

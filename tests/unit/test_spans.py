@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     TraceState,
+    get_current_span,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from webstore_chassis import telemetry
+from webstore_chassis import context, telemetry
 from webstore_chassis.otlp import encode
 from webstore_chassis.spans import Recorded, Recorder
 
@@ -203,3 +206,65 @@ def test_a_span_below_belongs_to_the_same_trace(service: str) -> None:
     assert below.parent == above.context
     assert (below.context.trace_id, below.context.trace_flags) == (above.context.trace_id, above.context.trace_flags)
     assert below.context.span_id != above.context.span_id
+
+
+def test_traces_are_kept_by_their_ids_and_are_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    recorder = Recorder("order", lambda _: None)
+    spans = [recorder.start(INVALID_SPAN, "GET", SpanKind.SERVER, {}) for _ in range(1000)]
+    contexts = [span.get_span_context() for span in spans]
+    assert len({it.trace_id for it in contexts}) == len({it.span_id for it in contexts}) == 1000
+    assert all(it.is_valid and not it.is_remote for it in contexts)
+    kept = [it.trace_id % 2**64 < 2**62 for it in contexts]
+    assert 150 < sum(kept) < 350
+    assert [span.is_recording() for span in spans] == [it.trace_flags.sampled for it in contexts] == kept
+
+
+traceparents = st.from_regex(r"0[01]-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-x)?", fullmatch=True)
+nearly = st.builds(
+    lambda right, at, other: right[:at] + other + right[at + 1 :], traceparents, st.integers(0, 57), st.text(max_size=2)
+)
+nothing = st.sampled_from(
+    [f"00-{'0' * 32}-{'1' * 16}-01", f"00-{'1' * 32}-{'0' * 16}-01", f"ff-{'1' * 32}-{'1' * 16}-01"]
+)
+
+
+@given(parent=traceparents | nearly | nothing | texts, state=st.sampled_from(["", "a=1", "a=1,b=2", "=", ","]))
+def test_a_traceparent_is_read_as_the_propagator_reads_it(parent: str, state: str) -> None:
+    headers = {"traceparent": parent} | ({"tracestate": state} if state else {})
+    theirs = get_current_span(TraceContextTextMapPropagator().extract(headers, Context()))
+    assert telemetry.remote(parent, state).get_span_context() == theirs.get_span_context()
+
+
+def test_work_for_many_callers_is_linked_with_128_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Recorded] = []
+    monkeypatch.setattr(telemetry, "_sender", SimpleNamespace(take=ended.append))
+    callers = [first(RECORDERS["order"]) for _ in range(200)]
+    service = context.service.set("of many callers")
+    try:
+        with (
+            telemetry.together(callers),
+            telemetry.span("SELECT", SpanKind.CLIENT, {}),
+            telemetry.span("below", SpanKind.INTERNAL, {}),
+        ):
+            pass
+    finally:
+        context.service.reset(service)
+    below, shared = ended
+    assert shared.parent == callers[0].context
+    assert list(shared.links) == [caller.context for caller in callers[1:129]]
+    assert (below.parent, list(below.links)) == (shared.context, [])
+
+
+@pytest.mark.parametrize(("length", "kept"), [(512, True), (513, False)])
+def test_of_a_callers_tracestate_no_more_than_512_characters_are_kept(
+    length: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "_sender", object())
+    state = f"a={'x' * 200},b={'x' * 200},c="
+    headers = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00", "tracestate": state.ljust(length, "x")}
+    with telemetry.continued(headers) as current:
+        its = current.get_span_context()
+    assert (its.trace_id, its.span_id) == (int("1" * 32, 16), int("2" * 16, 16))
+    assert len(its.trace_state) == (3 if kept else 0)

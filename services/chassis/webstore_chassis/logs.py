@@ -40,9 +40,9 @@ class _Entrance(QueueHandler):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         record.service = context.service.get()
         record.request_id = context.request_id.get()
-        span = context.span.get().get_span_context()
-        record.trace_id = format(span.trace_id, "032x") if span.is_valid else None
-        record.span_id = format(span.span_id, "016x") if span.is_valid else None
+        trace_id, span_id, *_, is_valid = context.span.get().get_span_context()
+        record.trace_id = format(trace_id, "032x") if is_valid else None
+        record.span_id = format(span_id, "016x") if is_valid else None
         # What the arguments and the traceback refer to may have changed by the time that the thread gets to it.
         record.msg, record.args = _shortened(record.getMessage()), None
         if record.exc_info:
