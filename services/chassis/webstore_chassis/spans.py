@@ -163,8 +163,8 @@ class Recorder:
 
     def _drawn(self) -> Span:
         """The next trace, as it is if it is not kept."""
-        # At 1 %, most of what tracing costs a request is this. Among others of its kind one takes a microsecond, but
-        # ten where all that a request does is between: then the processor has forgotten how.
+        # Most traces are not kept, and making their ids was most of what they cost. Among others of its kind one takes
+        # a microsecond, but ten where all that a request does is between: the caches have other things then.
         if not self._ahead:
             ids = [self._context(self._ids.generate_trace_id(), self._random, None) for _ in range(_AHEAD)]
             self._ahead = [NonRecordingSpan(each) for each in reversed(ids)]
